@@ -15,6 +15,13 @@ pub struct ParseIdentityError {
     expected: &'static str,
 }
 
+impl ParseIdentityError {
+    pub(crate) fn new(text: &str, expected: &'static str) -> Self {
+        let text = text.to_owned();
+        ParseIdentityError { text, expected }
+    }
+}
+
 /// An Ethernet address; written `52:54:00:12:34:56`, read with `:` or `-`, in either case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
@@ -41,10 +48,7 @@ impl FromStr for Mac {
             .then(|| parse_hex(&text.replace([':', '-'], "")))
             .flatten()
             .map(Mac)
-            .ok_or_else(|| ParseIdentityError {
-                text: text.to_owned(),
-                expected: "a MAC address such as 52:54:00:12:34:56",
-            })
+            .ok_or_else(|| ParseIdentityError::new(text, "a MAC address such as 52:54:00:12:34:56"))
     }
 }
 
@@ -99,9 +103,8 @@ impl FromStr for SystemUuid {
             .then(|| parse_hex(&text.replace('-', "")))
             .flatten()
             .map(SystemUuid)
-            .ok_or_else(|| ParseIdentityError {
-                text: text.to_owned(),
-                expected: "a UUID such as 123e4567-e89b-12d3-a456-426614174000",
+            .ok_or_else(|| {
+                ParseIdentityError::new(text, "a UUID such as 123e4567-e89b-12d3-a456-426614174000")
             })
     }
 }
@@ -164,9 +167,11 @@ macro_rules! named_enum {
             type Err = ParseIdentityError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Self::ALL.iter().copied().find(|it| it.name() == text).ok_or_else(|| {
-                    ParseIdentityError { text: text.to_owned(), expected: $expected }
-                })
+                Self::ALL
+                    .iter()
+                    .copied()
+                    .find(|it| it.name() == text)
+                    .ok_or_else(|| ParseIdentityError::new(text, $expected))
             }
         }
     };

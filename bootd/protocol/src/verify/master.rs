@@ -1,0 +1,486 @@
+//! The master's side: knows who asks, compares, answers once.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::QUESTION_LEN;
+use super::header::{Drop, Envelope, Header, Kind, seal};
+use super::key::{KeyId, PublicKey, SecretKey};
+use super::message::{Action, Ask, Identity, Report, Sequence, Verdict};
+use crate::digest::Digest;
+
+/// Seconds a held node waits before it asks again.
+pub const HOLD_RETRY_SECS: u16 = 5;
+
+/// What the catalog says about who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// A rule says: no answer.
+    Ignored,
+    /// No rule takes it in, or somebody holds it.
+    Held {
+        /// Its name, if the catalog has one.
+        name: Option<String>,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A node of a class.
+    Known(Box<KnownNode>),
+}
+
+/// A node of a class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownNode {
+    /// Its name; the one it gets if it is enrolled now.
+    pub name: String,
+    /// Whether a rule takes it in now: it has no row yet.
+    pub enrol: bool,
+    /// The key bound to it.
+    pub key: Option<PublicKey>,
+    /// Whether a first key is bound at once; else the operator approves it.
+    pub keys_are_open: bool,
+    /// What it should have, or why the catalog cannot say.
+    pub wanted: Result<Wanted, String>,
+}
+
+/// What a node should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Names the manifest.
+    pub manifest: Digest,
+    /// Its length in bytes.
+    pub size: u32,
+}
+
+/// The catalog, as far as this protocol asks it.
+pub trait Wishes {
+    /// What it says about `who`.
+    fn standing(&self, who: &Identity) -> Standing;
+}
+
+/// What the edge has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Send this.
+    Send {
+        /// To the sender of the question.
+        to: SocketAddr,
+        /// No longer than the question.
+        datagram: Vec<u8>,
+    },
+    /// Give this machine a row.
+    Enrol {
+        /// The name for it.
+        name: String,
+        /// What it is.
+        identity: Box<Identity>,
+    },
+    /// Bind this key to the node.
+    BindKey {
+        /// The node.
+        name: String,
+        /// Its key from now on.
+        key: PublicKey,
+    },
+    /// Something to keep for people.
+    Observe(Box<Observation>),
+}
+
+/// Something seen of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// Who sent the datagram.
+    pub from: SocketAddr,
+    /// The node it speaks for; `None` if the catalog knows none.
+    pub name: Option<String>,
+    /// Who it says it is.
+    pub identity: Identity,
+    /// Its count of datagrams.
+    pub sequence: Sequence,
+    /// What was seen.
+    pub fact: Fact,
+}
+
+/// What was seen of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// It asked and got this answer.
+    Asked {
+        /// The question.
+        ask: Ask,
+        /// The answer.
+        verdict: Verdict,
+    },
+    /// It told what it is doing.
+    Reported(Report),
+    /// It came with a key that is not bound to it. Nothing else it says counts.
+    KeyOffered {
+        /// The key that is bound to the node.
+        bound: Option<PublicKey>,
+    },
+}
+
+/// Datagrams counted by fate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// All that came.
+    pub received: u64,
+    /// Those that were answered.
+    pub answered: u64,
+    dropped: [u64; DROPS.len()],
+}
+
+const DROPS: [Drop; 9] = [
+    Drop::Garbage,
+    Drop::Malformed,
+    Drop::Version,
+    Drop::Kind,
+    Drop::Signature,
+    Drop::Replayed,
+    Drop::Unasked,
+    Drop::PastEpoch,
+    Drop::Ignored,
+];
+
+impl Counters {
+    /// How many were dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: Drop) -> u64 {
+        self.by_reason()
+            .find(|(it, _)| *it == reason)
+            .map_or(0, |(_, count)| count)
+    }
+
+    /// Every reason with its count.
+    pub fn by_reason(&self) -> impl Iterator<Item = (Drop, u64)> + '_ {
+        DROPS.into_iter().zip(self.dropped.iter().copied())
+    }
+
+    fn drop(&mut self, reason: Drop) {
+        for (it, count) in DROPS.iter().zip(&mut self.dropped) {
+            *count += u64::from(*it == reason);
+        }
+    }
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Master {
+    key: SecretKey,
+    epoch: u64,
+    http_port: u16,
+    seen: HashMap<KeyId, Sequence>,
+    /// Keys bound by this machine that the catalog does not show yet.
+    binding: HashMap<String, PublicKey>,
+    counters: Counters,
+    commands: VecDeque<Command>,
+}
+
+impl Master {
+    /// A master that has heard nothing yet.
+    #[must_use]
+    pub fn new(key: SecretKey, epoch: u64, http_port: u16) -> Self {
+        Master {
+            key,
+            epoch,
+            http_port,
+            seen: HashMap::new(),
+            binding: HashMap::new(),
+            counters: Counters::default(),
+            commands: VecDeque::new(),
+        }
+    }
+
+    /// Remembers how far a key had counted before this master started.
+    pub fn restore(&mut self, key: KeyId, sequence: Sequence) {
+        self.seen.insert(key, sequence);
+    }
+
+    /// What became of the datagrams so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The next thing to do.
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// The machine keeps no timers: whoever wants an answer asks again.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Takes a datagram from the network.
+    ///
+    /// # Errors
+    /// Why it was dropped; it has been counted.
+    pub fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        wishes: &impl Wishes,
+    ) -> Result<(), Drop> {
+        self.counters.received += 1;
+        let result = self.answer(from, datagram, wishes);
+        match &result {
+            Ok(()) => self.counters.answered += 1,
+            Err(reason) => self.counters.drop(*reason),
+        }
+        result
+    }
+
+    fn answer(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        wishes: &impl Wishes,
+    ) -> Result<(), Drop> {
+        let envelope = Envelope::parse(datagram)?;
+        if datagram.len() != QUESTION_LEN {
+            return Err(Drop::Malformed);
+        }
+        let message = Message::parse(&envelope)?;
+        let identity = message.identity();
+        if envelope.header.node != identity.key.id() {
+            return Err(Drop::Signature);
+        }
+        envelope.check(&identity.key)?;
+        let standing = self.with_binding(wishes.standing(identity));
+        match (message, standing) {
+            (_, Standing::Ignored) => Err(Drop::Ignored),
+            (Message::Ask(ask), Standing::Held { name, reason }) => {
+                self.refuse(from, envelope.header, name, ask, reason, None);
+                Ok(())
+            }
+            (Message::Report(_), Standing::Held { .. }) => Err(Drop::Ignored),
+            (Message::Ask(ask), Standing::Known(node)) => {
+                self.answer_ask(from, envelope.header, ask, *node)
+            }
+            (Message::Report(report), Standing::Known(node)) => {
+                self.answer_report(from, envelope.header, report, *node)
+            }
+        }
+    }
+
+    /// Until the catalog shows a key that was just bound, the binding holds all the same.
+    fn with_binding(&mut self, mut standing: Standing) -> Standing {
+        if let Standing::Known(node) = &mut standing {
+            if node.key.is_some() {
+                self.binding.remove(&node.name);
+            } else {
+                node.key = self.binding.get(&node.name).copied();
+            }
+        }
+        standing
+    }
+
+    fn answer_ask(
+        &mut self,
+        from: SocketAddr,
+        header: Header,
+        ask: Ask,
+        node: KnownNode,
+    ) -> Result<(), Drop> {
+        let offered = ask.identity.key;
+        match node.key {
+            Some(bound) if bound != offered => {
+                let reason = format!(
+                    "another key is bound to {0}; if this machine is right: catalog approve {0}",
+                    node.name
+                );
+                let fact = Fact::KeyOffered { bound: Some(bound) };
+                self.refuse(from, header, Some(node.name), ask, reason, Some(fact));
+                return Ok(());
+            }
+            None if !node.keys_are_open => {
+                let reason = format!("key waits for approval: catalog approve {}", node.name);
+                self.enrol(&node, &ask.identity);
+                let fact = Fact::KeyOffered { bound: None };
+                self.refuse(from, header, Some(node.name), ask, reason, Some(fact));
+                return Ok(());
+            }
+            Some(_) => {}
+            None => {
+                self.enrol(&node, &ask.identity);
+                self.binding.insert(node.name.clone(), offered);
+                self.commands.push_back(Command::BindKey {
+                    name: node.name.clone(),
+                    key: offered,
+                });
+            }
+        }
+        self.count(offered.id(), ask.sequence)?;
+        let verdict = judge(&ask, &node, self.http_port);
+        self.send(from, header, Kind::Verdict, &verdict.to_body());
+        self.observe(
+            from,
+            Some(node.name),
+            &ask.identity,
+            ask.sequence,
+            Fact::Asked {
+                ask: ask.clone(),
+                verdict,
+            },
+        );
+        Ok(())
+    }
+
+    fn answer_report(
+        &mut self,
+        from: SocketAddr,
+        header: Header,
+        report: Report,
+        node: KnownNode,
+    ) -> Result<(), Drop> {
+        if node.key != Some(report.identity.key) {
+            return Err(Drop::Ignored);
+        }
+        self.count(report.identity.key.id(), report.sequence)?;
+        self.send(from, header, Kind::Receipt, &[]);
+        let identity = report.identity.clone();
+        let sequence = report.sequence;
+        self.observe(
+            from,
+            Some(node.name),
+            &identity,
+            sequence,
+            Fact::Reported(report),
+        );
+        Ok(())
+    }
+
+    fn enrol(&mut self, node: &KnownNode, identity: &Identity) {
+        if node.enrol {
+            let (name, identity) = (node.name.clone(), Box::new(identity.clone()));
+            self.commands.push_back(Command::Enrol { name, identity });
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        from: SocketAddr,
+        header: Header,
+        name: Option<String>,
+        ask: Ask,
+        reason: String,
+        fact: Option<Fact>,
+    ) {
+        let verdict = Verdict {
+            action: Action::Hold {
+                retry_after: HOLD_RETRY_SECS,
+            },
+            hostname: name.clone().unwrap_or_default(),
+            reason,
+        };
+        self.send(from, header, Kind::Verdict, &verdict.to_body());
+        let (identity, sequence) = (ask.identity.clone(), ask.sequence);
+        let fact = fact.unwrap_or(Fact::Asked { ask, verdict });
+        self.observe(from, name, &identity, sequence, fact);
+    }
+
+    fn observe(
+        &mut self,
+        from: SocketAddr,
+        name: Option<String>,
+        identity: &Identity,
+        sequence: Sequence,
+        fact: Fact,
+    ) {
+        let identity = identity.clone();
+        let observation = Observation {
+            from,
+            name,
+            identity,
+            sequence,
+            fact,
+        };
+        self.commands
+            .push_back(Command::Observe(Box::new(observation)));
+    }
+
+    fn count(&mut self, key: KeyId, sequence: Sequence) -> Result<(), Drop> {
+        let last = self.seen.entry(key).or_default();
+        if sequence <= *last {
+            return Err(Drop::Replayed);
+        }
+        *last = sequence;
+        Ok(())
+    }
+
+    fn send(&mut self, to: SocketAddr, question: Header, kind: Kind, body: &[u8]) {
+        let header = Header {
+            kind,
+            epoch: self.epoch,
+            ..question
+        };
+        let datagram = seal(&header, body, 0, &self.key);
+        self.commands.push_back(Command::Send { to, datagram });
+    }
+}
+
+/// The questions a master takes.
+enum Message {
+    Ask(Ask),
+    Report(Report),
+}
+
+impl Message {
+    fn parse(envelope: &Envelope<'_>) -> Result<Self, Drop> {
+        let malformed = |_| Drop::Malformed;
+        match envelope.header.kind {
+            Kind::Ask => Ask::from_body(envelope.body)
+                .map(Message::Ask)
+                .map_err(malformed),
+            Kind::Report => Report::from_body(envelope.body)
+                .map(Message::Report)
+                .map_err(malformed),
+            Kind::Verdict | Kind::Receipt => Err(Drop::Kind),
+        }
+    }
+
+    fn identity(&self) -> &Identity {
+        match self {
+            Message::Ask(ask) => &ask.identity,
+            Message::Report(report) => &report.identity,
+        }
+    }
+}
+
+/// Compares what a node has with what it should have.
+fn judge(ask: &Ask, node: &KnownNode, http_port: u16) -> Verdict {
+    let has_something = ask.manifest != Digest::NONE;
+    let (action, reason) = match &node.wanted {
+        Ok(wanted) if wanted.manifest == ask.manifest => (Action::Run, String::new()),
+        Ok(wanted) if wanted.manifest == ask.failed && has_something => {
+            let failed = wanted.manifest.short();
+            (
+                Action::Run,
+                format!("manifest {failed} did not boot here; staying with what runs"),
+            )
+        }
+        Ok(Wanted { manifest, size }) => {
+            let install = Action::Install {
+                manifest: *manifest,
+                size: *size,
+                http_port,
+            };
+            (install, String::new())
+        }
+        Err(why) if has_something => (Action::Run, format!("no new manifest: {why}")),
+        Err(why) => (
+            Action::Hold {
+                retry_after: HOLD_RETRY_SECS,
+            },
+            format!("no manifest: {why}"),
+        ),
+    };
+    Verdict {
+        action,
+        hostname: node.name.clone(),
+        reason,
+    }
+}

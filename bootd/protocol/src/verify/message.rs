@@ -1,0 +1,291 @@
+//! The bodies of version 1.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::codec::{Malformed, Reader, put_text};
+use super::key::PublicKey;
+use crate::digest::Digest;
+use crate::identity::{Arch, Firmware, Mac, ParseIdentityError, SystemUuid, named_enum};
+
+/// Longest product name in an [`Ask`], in bytes; longer ones are cut.
+pub const MAX_PRODUCT: u8 = 48;
+/// Longest host name in a [`Verdict`], in bytes (RFC 1035, section 2.3.4).
+pub const MAX_HOSTNAME: u8 = 63;
+/// Longest reason or message, in bytes; longer ones are cut.
+pub const MAX_TEXT: u8 = 120;
+
+named_enum! {
+    /// Where the running kernel came from.
+    BootedFrom, "network, a or b", {
+        /// From the network, by PXE or HTTP boot.
+        Network = 0 "network",
+        /// From boot slot a of the local disk.
+        SlotA = 1 "a",
+        /// From boot slot b of the local disk.
+        SlotB = 2 "b",
+    }
+}
+
+named_enum! {
+    /// What a node is doing.
+    Stage, "a stage", {
+        /// It got a boot image from the network.
+        Netboot = 1 "netboot",
+        /// It asked and waits for a better answer.
+        Holding = 2 "holding",
+        /// It prepares its disk.
+        Preparing = 3 "preparing",
+        /// It fetches what it lacks.
+        Fetching = 4 "fetching",
+        /// It writes a boot slot.
+        Writing = 5 "writing",
+        /// It restarts into what it wrote.
+        Restarting = 6 "restarting",
+        /// It runs what it should.
+        Running = 7 "running",
+        /// Something went wrong; the message says what.
+        Failed = 8 "failed",
+    }
+}
+
+/// Counts a node's datagrams, so that none counts twice: the number of the boot, then the
+/// number of the datagram in it. Grows for as long as the node keeps its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Sequence {
+    /// Grows with every boot.
+    pub boot: u64,
+    /// Grows with every datagram of a boot.
+    pub datagram: u32,
+}
+
+/// Who asks: the same in every datagram of a boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The node's public key.
+    pub key: PublicKey,
+    /// The network card it uses.
+    pub mac: Mac,
+    /// The system UUID of its board.
+    pub uuid: SystemUuid,
+    /// Its processor.
+    pub arch: Arch,
+    /// Its firmware.
+    pub firmware: Firmware,
+    /// Product name of SMBIOS, perhaps cut.
+    pub product: String,
+}
+
+impl Identity {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.key.as_bytes());
+        out.extend_from_slice(&self.mac.0);
+        out.extend_from_slice(&self.uuid.0);
+        out.extend_from_slice(&[self.arch.code(), self.firmware.code()]);
+        put_text(out, &self.product, MAX_PRODUCT);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Identity {
+            key: PublicKey::from_bytes(&reader.array()?).ok_or(Malformed)?,
+            mac: Mac(reader.array()?),
+            uuid: SystemUuid(reader.array()?),
+            arch: Arch::from_code(reader.u8()?).ok_or(Malformed)?,
+            firmware: Firmware::from_code(reader.u8()?).ok_or(Malformed)?,
+            product: reader.text(usize::from(MAX_PRODUCT))?.to_owned(),
+        })
+    }
+}
+
+/// *Is what I have still right?*
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Who asks.
+    pub identity: Identity,
+    /// Never seen before from this node.
+    pub sequence: Sequence,
+    /// Where its kernel came from.
+    pub booted_from: BootedFrom,
+    /// The manifest it has, or [`Digest::NONE`].
+    pub manifest: Digest,
+    /// The manifest whose boot image did not come up, or [`Digest::NONE`].
+    pub failed: Digest,
+}
+
+impl Ask {
+    /// The body.
+    #[must_use]
+    pub fn to_body(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        self.identity.put(&mut out);
+        put_sequence(&mut out, self.sequence);
+        out.push(self.booted_from.code());
+        out.extend_from_slice(self.manifest.as_bytes());
+        out.extend_from_slice(self.failed.as_bytes());
+        out
+    }
+
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// It does not parse.
+    pub fn from_body(body: &[u8]) -> Result<Self, Malformed> {
+        let reader = &mut Reader(body);
+        Ok(Ask {
+            identity: Identity::read(reader)?,
+            sequence: read_sequence(reader)?,
+            booted_from: BootedFrom::from_code(reader.u8()?).ok_or(Malformed)?,
+            manifest: Digest::from_bytes(reader.array()?),
+            failed: Digest::from_bytes(reader.array()?),
+        })
+    }
+}
+
+/// *This is what I am doing.*
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Who reports.
+    pub identity: Identity,
+    /// Never seen before from this node.
+    pub sequence: Sequence,
+    /// What it is doing.
+    pub stage: Stage,
+    /// The manifest it is doing it with, or [`Digest::NONE`].
+    pub manifest: Digest,
+    /// Bytes done of this stage.
+    pub done: u64,
+    /// Bytes in all of this stage; 0 if it has no measure.
+    pub total: u64,
+    /// For people.
+    pub text: String,
+}
+
+impl Report {
+    /// The body.
+    #[must_use]
+    pub fn to_body(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(320);
+        self.identity.put(&mut out);
+        put_sequence(&mut out, self.sequence);
+        out.push(self.stage.code());
+        out.extend_from_slice(self.manifest.as_bytes());
+        out.extend_from_slice(&self.done.to_be_bytes());
+        out.extend_from_slice(&self.total.to_be_bytes());
+        put_text(&mut out, &self.text, MAX_TEXT);
+        out
+    }
+
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// It does not parse.
+    pub fn from_body(body: &[u8]) -> Result<Self, Malformed> {
+        let reader = &mut Reader(body);
+        Ok(Report {
+            identity: Identity::read(reader)?,
+            sequence: read_sequence(reader)?,
+            stage: Stage::from_code(reader.u8()?).ok_or(Malformed)?,
+            manifest: Digest::from_bytes(reader.array()?),
+            done: reader.u64()?,
+            total: reader.u64()?,
+            text: reader.text(usize::from(MAX_TEXT))?.to_owned(),
+        })
+    }
+}
+
+/// The master's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What the node shall do.
+    pub action: Action,
+    /// The name the catalog knows it by; empty if it has none.
+    pub hostname: String,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// What a node shall do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Run what it has.
+    Run,
+    /// Make itself what this manifest says.
+    Install {
+        /// Names the manifest.
+        manifest: Digest,
+        /// Its length in bytes.
+        size: u32,
+        /// Where the master serves it and its blobs by HTTP.
+        http_port: u16,
+    },
+    /// Run nothing, ask again later.
+    Hold {
+        /// Seconds until then.
+        retry_after: u16,
+    },
+}
+
+impl Verdict {
+    /// The body.
+    #[must_use]
+    pub fn to_body(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        match &self.action {
+            Action::Run => out.push(1),
+            Action::Install {
+                manifest,
+                size,
+                http_port,
+            } => {
+                out.push(2);
+                out.extend_from_slice(manifest.as_bytes());
+                out.extend_from_slice(&size.to_be_bytes());
+                out.extend_from_slice(&http_port.to_be_bytes());
+            }
+            Action::Hold { retry_after } => {
+                out.push(3);
+                out.extend_from_slice(&retry_after.to_be_bytes());
+            }
+        }
+        put_text(&mut out, &self.hostname, MAX_HOSTNAME);
+        put_text(&mut out, &self.reason, MAX_TEXT);
+        out
+    }
+
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// It does not parse.
+    pub fn from_body(body: &[u8]) -> Result<Self, Malformed> {
+        let reader = &mut Reader(body);
+        let action = match reader.u8()? {
+            1 => Action::Run,
+            2 => Action::Install {
+                manifest: Digest::from_bytes(reader.array()?),
+                size: reader.u32()?,
+                http_port: reader.u16()?,
+            },
+            3 => Action::Hold {
+                retry_after: reader.u16()?,
+            },
+            _ => return Err(Malformed),
+        };
+        Ok(Verdict {
+            action,
+            hostname: reader.text(usize::from(MAX_HOSTNAME))?.to_owned(),
+            reason: reader.text(usize::from(MAX_TEXT))?.to_owned(),
+        })
+    }
+}
+
+fn put_sequence(out: &mut Vec<u8>, sequence: Sequence) {
+    out.extend_from_slice(&sequence.boot.to_be_bytes());
+    out.extend_from_slice(&sequence.datagram.to_be_bytes());
+}
+
+fn read_sequence(reader: &mut Reader<'_>) -> Result<Sequence, Malformed> {
+    Ok(Sequence {
+        boot: reader.u64()?,
+        datagram: reader.u32()?,
+    })
+}

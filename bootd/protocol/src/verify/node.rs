@@ -1,0 +1,306 @@
+//! The node's side: asks, asks again, believes one master, reports.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::header::{Drop, Envelope, Header, Kind, Nonce, seal};
+use super::key::{PublicKey, SecretKey};
+use super::message::{Action, Ask, BootedFrom, Identity, Report, Sequence, Stage, Verdict};
+use super::{CURRENT_VERSION, QUESTION_LEN};
+use crate::digest::{Digest, Hasher};
+
+/// Pauses before an unanswered datagram is sent again, in milliseconds. After the last one the
+/// master counts as silent.
+const RETRY_MS: [u64; 6] = [250, 500, 1000, 1000, 2000, 2000];
+
+/// Pause between questions to a silent master.
+const SILENT_RETRY: Duration = Duration::from_secs(30);
+
+/// What a node knows when it starts.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its secret key; the public half must be `identity.key`.
+    pub key: SecretKey,
+    /// Who it is.
+    pub identity: Identity,
+    /// The keys of masters it believes.
+    pub trust: Vec<PublicKey>,
+    /// The number of this boot: larger than any before it with this key.
+    pub boot: u64,
+    /// The highest epoch it has heard of.
+    pub epoch: u64,
+    /// 32 random bytes: the nonces grow from them.
+    pub seed: [u8; 32],
+}
+
+/// What a node asks about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// Where its kernel came from.
+    pub booted_from: BootedFrom,
+    /// The manifest it has, or [`Digest::NONE`].
+    pub manifest: Digest,
+    /// The manifest whose boot image did not come up, or [`Digest::NONE`].
+    pub failed: Digest,
+}
+
+/// What a node tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// What it is doing.
+    pub stage: Stage,
+    /// The manifest it is doing it with, or [`Digest::NONE`].
+    pub manifest: Digest,
+    /// Bytes done of this stage.
+    pub done: u64,
+    /// Bytes in all of this stage; 0 if it has no measure.
+    pub total: u64,
+    /// For people.
+    pub text: String,
+}
+
+/// What the edge has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Send this to the master.
+    Send(Vec<u8>),
+    /// The master has spoken.
+    Decide(Verdict),
+    /// No master answers; the machine goes on asking slowly.
+    Silence,
+    /// Keep this epoch across restarts: answers of lower ones are void from now on.
+    RememberEpoch(u64),
+    /// The last report has arrived.
+    Reported,
+}
+
+/// A datagram that waits for its answer.
+#[derive(Debug)]
+struct Exchange<T> {
+    content: T,
+    nonce: Nonce,
+    sends: usize,
+    due: Duration,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    datagrams: u32,
+    nonces: u64,
+    ask: Option<Exchange<Question>>,
+    report: Option<Exchange<News>>,
+    commands: VecDeque<Command>,
+}
+
+impl Node {
+    /// A node that has said nothing yet.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Node {
+            config,
+            datagrams: 0,
+            nonces: 0,
+            ask: None,
+            report: None,
+            commands: VecDeque::new(),
+        }
+    }
+
+    /// Begins to ask; a question that is open is dropped for this one.
+    pub fn ask(&mut self, question: Question, now: Duration) {
+        let nonce = self.next_nonce();
+        self.ask = Some(Exchange {
+            content: question,
+            nonce,
+            sends: 0,
+            due: now,
+        });
+        self.handle_timeout(now);
+    }
+
+    /// Tells the master; news that has not arrived yet is dropped for this.
+    pub fn report(&mut self, news: News, now: Duration) {
+        let nonce = self.next_nonce();
+        self.report = Some(Exchange {
+            content: news,
+            nonce,
+            sends: 0,
+            due: now,
+        });
+        self.handle_timeout(now);
+    }
+
+    /// When to call [`Node::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let ask = self.ask.as_ref().map(|it| it.due);
+        let report = self.report.as_ref().map(|it| it.due);
+        ask.into_iter().chain(report).min()
+    }
+
+    /// The next thing to do.
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Sends again what is due.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if let Some(mut exchange) = self.ask.take_if(|it| it.due <= now) {
+            if exchange.sends == RETRY_MS.len() {
+                self.commands.push_back(Command::Silence);
+            }
+            let pause = retry_pause(exchange.sends).unwrap_or(SILENT_RETRY);
+            self.send_ask(&exchange);
+            exchange.sends += 1;
+            exchange.due = now + pause;
+            self.ask = Some(exchange);
+        }
+        if let Some(mut exchange) = self.report.take_if(|it| it.due <= now) {
+            // News is worth a few tries; the next news or the next boot tells it better.
+            if let Some(pause) = retry_pause(exchange.sends) {
+                self.send_report(&exchange);
+                exchange.sends += 1;
+                exchange.due = now + pause;
+                self.report = Some(exchange);
+            }
+        }
+    }
+
+    /// Takes a datagram from the network.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn handle_datagram(&mut self, datagram: &[u8], now: Duration) -> Result<(), Drop> {
+        let envelope = Envelope::parse(datagram)?;
+        let expected = match envelope.header.kind {
+            Kind::Verdict => self.ask.as_ref().map(|it| it.nonce),
+            Kind::Receipt => self.report.as_ref().map(|it| it.nonce),
+            Kind::Ask | Kind::Report => return Err(Drop::Kind),
+        };
+        if expected != Some(envelope.header.nonce)
+            || envelope.header.node != self.config.identity.key.id()
+        {
+            return Err(Drop::Unasked);
+        }
+        if !self
+            .config
+            .trust
+            .iter()
+            .any(|key| envelope.check(key).is_ok())
+        {
+            return Err(Drop::Signature);
+        }
+        if envelope.header.epoch < self.config.epoch {
+            return Err(Drop::PastEpoch);
+        }
+        if envelope.header.kind == Kind::Receipt {
+            self.report = None;
+            self.commands.push_back(Command::Reported);
+        } else {
+            let verdict = Verdict::from_body(envelope.body).map_err(|_| Drop::Malformed)?;
+            self.decide(verdict, now);
+        }
+        self.hear_epoch(envelope.header.epoch);
+        Ok(())
+    }
+
+    fn decide(&mut self, verdict: Verdict, now: Duration) {
+        let question = self.ask.take();
+        if let (Action::Hold { retry_after }, Some(exchange)) = (&verdict.action, question) {
+            // A new question, not the old one again: its nonce has been answered.
+            let due = now + Duration::from_secs(u64::from((*retry_after).max(1)));
+            let nonce = self.next_nonce();
+            self.ask = Some(Exchange {
+                content: exchange.content,
+                nonce,
+                sends: 0,
+                due,
+            });
+        }
+        self.commands.push_back(Command::Decide(verdict));
+    }
+
+    fn hear_epoch(&mut self, epoch: u64) {
+        if epoch > self.config.epoch {
+            self.config.epoch = epoch;
+            self.commands.push_back(Command::RememberEpoch(epoch));
+        }
+    }
+
+    fn send_ask(&mut self, exchange: &Exchange<Question>) {
+        let Question {
+            booted_from,
+            manifest,
+            failed,
+        } = exchange.content;
+        let identity = self.config.identity.clone();
+        let sequence = self.next_sequence();
+        let body = Ask {
+            identity,
+            sequence,
+            booted_from,
+            manifest,
+            failed,
+        }
+        .to_body();
+        self.send(Kind::Ask, exchange.nonce, &body);
+    }
+
+    fn send_report(&mut self, exchange: &Exchange<News>) {
+        let News {
+            stage,
+            manifest,
+            done,
+            total,
+            text,
+        } = exchange.content.clone();
+        let identity = self.config.identity.clone();
+        let sequence = self.next_sequence();
+        let report = Report {
+            identity,
+            sequence,
+            stage,
+            manifest,
+            done,
+            total,
+            text,
+        };
+        self.send(Kind::Report, exchange.nonce, &report.to_body());
+    }
+
+    fn send(&mut self, kind: Kind, nonce: Nonce, body: &[u8]) {
+        let header = Header {
+            version: CURRENT_VERSION,
+            kind,
+            epoch: self.config.epoch,
+            node: self.config.identity.key.id(),
+            nonce,
+        };
+        let datagram = seal(&header, body, QUESTION_LEN, &self.config.key);
+        self.commands.push_back(Command::Send(datagram));
+    }
+
+    fn next_sequence(&mut self) -> Sequence {
+        self.datagrams += 1;
+        Sequence {
+            boot: self.config.boot,
+            datagram: self.datagrams,
+        }
+    }
+
+    fn next_nonce(&mut self) -> Nonce {
+        self.nonces += 1;
+        let mut hasher = Hasher::new();
+        hasher.update(&self.config.seed);
+        hasher.update(&self.nonces.to_be_bytes());
+        let mut nonce = Nonce::default();
+        nonce.copy_from_slice(&hasher.finish().as_bytes()[..16]);
+        nonce
+    }
+}
+
+fn retry_pause(sends: usize) -> Option<Duration> {
+    RETRY_MS.get(sends).copied().map(Duration::from_millis)
+}
