@@ -37,6 +37,7 @@ fn identity() -> Identity {
         uuid: SystemUuid([9; 16]),
         arch: Arch::X86_64,
         firmware: Firmware::Uefi,
+        key_is_kept: true,
         product: "Standard PC".into(),
     }
 }

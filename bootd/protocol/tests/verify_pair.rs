@@ -1,4 +1,9 @@
 //! Node and master face to face: whole lists of outputs, and every reason to stay silent.
+#![allow(
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "helpers of tests may panic"
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,6 +46,7 @@ fn identity() -> Identity {
         uuid: SystemUuid([7; 16]),
         arch: Arch::X86_64,
         firmware: Firmware::Bios,
+        key_is_kept: true,
         product: String::new(),
     }
 }
@@ -282,6 +288,34 @@ fn first_contact_enrols_and_binds_once() {
 }
 
 #[test]
+fn a_key_that_is_not_kept_yet_is_answered_but_not_bound() {
+    let mut master = master();
+    let fresh = wishes(known(None, Digest::of(b"wanted")));
+    let passing = Identity {
+        key_is_kept: false,
+        ..identity()
+    };
+    let datagram = asked(
+        &mut Node::new(Config {
+            identity: passing,
+            ..config()
+        }),
+        Digest::NONE,
+    );
+    for _ in 0..2 {
+        assert_eq!(master.handle_datagram(from(), &datagram, &fresh), Ok(()));
+        let commands = master_commands(&mut master);
+        assert!(
+            matches!(
+                commands.as_slice(),
+                [FromMaster::Send { .. }, FromMaster::Observe(_)]
+            ),
+            "{commands:?}"
+        );
+    }
+}
+
+#[test]
 fn what_deserves_no_answer_gets_none() {
     let standing = wishes(known(Some(key(1).public()), Digest::NONE));
     let mut master = master();
@@ -448,11 +482,9 @@ fn reports_are_received_from_bound_keys_only() {
         panic!("{commands:?}")
     };
 
-    let unbound = wishes(known(None, Digest::NONE));
-    assert_eq!(
-        master.handle_datagram(from(), datagram, &unbound),
-        Err(Drop::Ignored)
-    );
+    let other = wishes(known(Some(key(9).public()), Digest::NONE));
+    let result = master.handle_datagram(from(), datagram, &other);
+    assert_eq!(result, Err(Drop::Ignored));
 
     let receipt = answered(
         &mut master,

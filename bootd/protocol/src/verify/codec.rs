@@ -28,6 +28,18 @@ impl<'a> Reader<'a> {
         self.array().map(u8::from_be_bytes)
     }
 
+    /// A truth value: 0 or 1.
+    ///
+    /// # Errors
+    /// Nothing is left, or it is neither.
+    pub fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed),
+        }
+    }
+
     /// A `u16`.
     ///
     /// # Errors

@@ -285,47 +285,19 @@ impl Master {
         ask: Ask,
         node: KnownNode,
     ) -> Result<(), Drop> {
-        let offered = ask.identity.key;
-        match node.key {
-            Some(bound) if bound != offered => {
-                let reason = format!(
-                    "another key is bound to {0}; if this machine is right: catalog approve {0}",
-                    node.name
-                );
-                let fact = Fact::KeyOffered { bound: Some(bound) };
-                self.refuse(from, header, Some(node.name), ask, reason, Some(fact));
-                return Ok(());
-            }
-            None if !node.keys_are_open => {
-                let reason = format!("key waits for approval: catalog approve {}", node.name);
-                self.enrol(&node, &ask.identity);
-                let fact = Fact::KeyOffered { bound: None };
-                self.refuse(from, header, Some(node.name), ask, reason, Some(fact));
-                return Ok(());
-            }
-            Some(_) => {}
-            None => {
-                self.enrol(&node, &ask.identity);
-                self.binding.insert(node.name.clone(), offered);
-                self.commands.push_back(Command::BindKey {
-                    name: node.name.clone(),
-                    key: offered,
-                });
-            }
+        let fit = fit(&node, &ask.identity);
+        if let Fit::Refused(reason) = fit {
+            self.enrol(&node, &ask.identity);
+            let fact = Fact::KeyOffered { bound: node.key };
+            self.refuse(from, header, Some(node.name), ask, reason, Some(fact));
+            return Ok(());
         }
-        self.count(offered.id(), ask.sequence)?;
+        self.admit(&fit, &node, &ask.identity, ask.sequence)?;
         let verdict = judge(&ask, &node, self.http_port);
         self.send(from, header, Kind::Verdict, &verdict.to_body());
-        self.observe(
-            from,
-            Some(node.name),
-            &ask.identity,
-            ask.sequence,
-            Fact::Asked {
-                ask: ask.clone(),
-                verdict,
-            },
-        );
+        let (identity, sequence) = (ask.identity.clone(), ask.sequence);
+        let fact = Fact::Asked { ask, verdict };
+        self.observe(from, Some(node.name), &identity, sequence, fact);
         Ok(())
     }
 
@@ -336,13 +308,13 @@ impl Master {
         report: Report,
         node: KnownNode,
     ) -> Result<(), Drop> {
-        if node.key != Some(report.identity.key) {
+        let fit = fit(&node, &report.identity);
+        if matches!(fit, Fit::Refused(_)) {
             return Err(Drop::Ignored);
         }
-        self.count(report.identity.key.id(), report.sequence)?;
+        self.admit(&fit, &node, &report.identity, report.sequence)?;
         self.send(from, header, Kind::Receipt, &[]);
-        let identity = report.identity.clone();
-        let sequence = report.sequence;
+        let (identity, sequence) = (report.identity.clone(), report.sequence);
         self.observe(
             from,
             Some(node.name),
@@ -350,6 +322,31 @@ impl Master {
             sequence,
             Fact::Reported(report),
         );
+        Ok(())
+    }
+
+    /// Counts the datagram of a key that fits; gives the machine a row and binds the key where
+    /// that is due.
+    fn admit(
+        &mut self,
+        fit: &Fit,
+        node: &KnownNode,
+        identity: &Identity,
+        sequence: Sequence,
+    ) -> Result<(), Drop> {
+        if *fit != Fit::Passing {
+            let last = self.seen.entry(identity.key.id()).or_default();
+            if sequence <= *last {
+                return Err(Drop::Replayed);
+            }
+            *last = sequence;
+        }
+        self.enrol(node, identity);
+        if *fit == Fit::New {
+            let (name, key) = (node.name.clone(), identity.key);
+            self.binding.insert(name.clone(), key);
+            self.commands.push_back(Command::BindKey { name, key });
+        }
         Ok(())
     }
 
@@ -402,15 +399,6 @@ impl Master {
             .push_back(Command::Observe(Box::new(observation)));
     }
 
-    fn count(&mut self, key: KeyId, sequence: Sequence) -> Result<(), Drop> {
-        let last = self.seen.entry(key).or_default();
-        if sequence <= *last {
-            return Err(Drop::Replayed);
-        }
-        *last = sequence;
-        Ok(())
-    }
-
     fn send(&mut self, to: SocketAddr, question: Header, kind: Kind, body: &[u8]) {
         let header = Header {
             kind,
@@ -447,6 +435,35 @@ impl Message {
             Message::Ask(ask) => &ask.identity,
             Message::Report(report) => &report.identity,
         }
+    }
+}
+
+/// How the key of a datagram fits the node it speaks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Fit {
+    /// It is the one that is bound.
+    Bound,
+    /// None is bound: this one is now.
+    New,
+    /// None is bound, and this one is not kept yet: it may speak, but is not bound and so not
+    /// counted, as anybody can make as many of them as they like.
+    Passing,
+    /// It is not for this node; why, for people.
+    Refused(String),
+}
+
+fn fit(node: &KnownNode, identity: &Identity) -> Fit {
+    let name = &node.name;
+    match node.key {
+        Some(bound) if bound == identity.key => Fit::Bound,
+        Some(_) => Fit::Refused(format!(
+            "another key is bound to {name}; if this machine is right: catalog approve {name}"
+        )),
+        None if !node.keys_are_open => {
+            Fit::Refused(format!("key waits for approval: catalog approve {name}"))
+        }
+        None if identity.key_is_kept => Fit::New,
+        None => Fit::Passing,
     }
 }
 

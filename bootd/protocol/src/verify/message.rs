@@ -72,6 +72,9 @@ pub struct Identity {
     pub arch: Arch,
     /// Its firmware.
     pub firmware: Firmware,
+    /// Whether the key is on the node's disk already: only such a key is bound, as another one
+    /// takes its place if the power goes before.
+    pub key_is_kept: bool,
     /// Product name of SMBIOS, perhaps cut.
     pub product: String,
 }
@@ -82,6 +85,7 @@ impl Identity {
         out.extend_from_slice(&self.mac.0);
         out.extend_from_slice(&self.uuid.0);
         out.extend_from_slice(&[self.arch.code(), self.firmware.code()]);
+        out.push(u8::from(self.key_is_kept));
         put_text(out, &self.product, MAX_PRODUCT);
     }
 
@@ -92,6 +96,7 @@ impl Identity {
             uuid: SystemUuid(reader.array()?),
             arch: Arch::from_code(reader.u8()?).ok_or(Malformed)?,
             firmware: Firmware::from_code(reader.u8()?).ok_or(Malformed)?,
+            key_is_kept: reader.flag()?,
             product: reader.text(usize::from(MAX_PRODUCT))?.to_owned(),
         })
     }
