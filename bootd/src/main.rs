@@ -1,2 +1,57 @@
-//! Placeholder.
-fn main() {}
+//! The master daemon: reads its options, then hands over to [`bootd::server`].
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bootd::server::{Options, serve};
+use clap::Parser;
+use tracing::error;
+use tracing_subscriber::EnvFilter;
+
+/// Serves network boot from a catalog: DHCP, TFTP, HTTP and the verify protocol.
+///
+/// Make the state directory with `catalog init DIR` and fill it with `catalog install`; then
+/// `bootd --state DIR`. bootd answers on every network of the catalog on which this machine has
+/// an address. Edits of the catalog are in force within a second: there is nothing to reload.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Log detail: --log debug, or RUST_LOG. What is going on: `catalog nodes --watch`.")]
+struct Arguments {
+    /// The state directory: catalog.db, state.db, blobs, master key.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/bootd")]
+    state: PathBuf,
+    /// Do not serve DHCP (another server gives the addresses).
+    #[arg(long)]
+    no_dhcp: bool,
+    /// TCP port of HTTP.
+    #[arg(long, value_name = "PORT", default_value_t = 4080)]
+    http_port: u16,
+    /// UDP port of the verify protocol.
+    #[arg(long, value_name = "PORT", default_value_t = bootd_protocol::verify::DEFAULT_PORT)]
+    verify_port: u16,
+    /// UDP port of TFTP.
+    #[arg(long, value_name = "PORT", default_value_t = 69)]
+    tftp_port: u16,
+    /// Log level: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: String,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&arguments.log));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let options = Options {
+        state: arguments.state,
+        dhcp: !arguments.no_dhcp,
+        http_port: arguments.http_port,
+        verify_port: arguments.verify_port,
+        tftp_port: arguments.tftp_port,
+    };
+    match serve(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            error!("bootd stops: {problem:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,2 @@
-//! Placeholder.
+//! Test bed.
+pub mod sim;

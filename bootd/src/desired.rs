@@ -1,0 +1,110 @@
+//! What the catalog wishes, in memory: read whole, swapped whole, never touched by a packet.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bootd_protocol::identity::Mac;
+use catalog::served::Served;
+use catalog::snapshot::Snapshot;
+use catalog::{Catalog, Error};
+use tracing::{error, info, warn};
+
+/// How often the catalog is looked at for a new commit: some microseconds each time.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The catalog as it was after one commit, with the manifests in force.
+#[derive(Debug, Default)]
+pub struct View {
+    /// All rows.
+    pub snapshot: Snapshot,
+    /// The manifests.
+    pub served: Served,
+    /// Whose a reserved address is.
+    pub reserved: HashMap<Ipv4Addr, Mac>,
+}
+
+impl View {
+    fn new(snapshot: Snapshot, served: Served) -> Self {
+        let reserved = snapshot.nodes.iter().filter_map(|node| Some((node.ip?, node.mac?)));
+        View { reserved: reserved.collect(), snapshot, served }
+    }
+}
+
+/// The view in force. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Desired(Arc<ArcSwap<View>>);
+
+impl Desired {
+    /// Reads the catalog for the first time.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn load(catalog: &Catalog) -> Result<Self, Error> {
+        let desired = Desired(Arc::default());
+        desired.reload(catalog)?;
+        Ok(desired)
+    }
+
+    /// The view in force now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.0.load_full()
+    }
+
+    fn reload(&self, catalog: &Catalog) -> Result<(), Error> {
+        let begun = Instant::now();
+        let old = self.view();
+        let snapshot = catalog.snapshot()?;
+        let served = old.served.next(&snapshot);
+        for problem in served.problems() {
+            if !old.served.problems().contains(problem) {
+                warn!("catalog: {problem}");
+            }
+        }
+        let (generation, nodes) = (snapshot.generation, snapshot.nodes.len());
+        self.0.store(Arc::new(View::new(snapshot, served)));
+        let took = begun.elapsed();
+        info!(generation, nodes, ?took, "catalog in force");
+        Ok(())
+    }
+
+    /// Follows the catalog for ever; `changed` is called after each change. An edit that cannot
+    /// be read leaves the last good view in force.
+    pub fn follow(self, catalog: &Catalog, changed: impl Fn(&View)) {
+        let mut complained = false;
+        loop {
+            match self.follow_until_error(catalog, &changed, &mut complained) {
+                Ok(never) => match never {},
+                Err(problem) if !complained => {
+                    error!("catalog cannot be read, the last good one stays in force: {problem}");
+                    complained = true;
+                }
+                Err(_) => {}
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn follow_until_error(
+        &self,
+        catalog: &Catalog,
+        changed: &impl Fn(&View),
+        complained: &mut bool,
+    ) -> Result<std::convert::Infallible, Error> {
+        let mut watcher = catalog.watcher()?;
+        // Whatever was committed before the watch began.
+        self.reload(catalog)?;
+        changed(&self.view());
+        *complained = false;
+        loop {
+            std::thread::sleep(POLL);
+            if watcher.changed()? {
+                self.reload(catalog)?;
+                changed(&self.view());
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! How every node is doing: folded from what DHCP, TFTP, HTTP and verify see of it.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bootd_protocol::digest::Digest;
+use bootd_protocol::identity::{Arch, Firmware, Mac};
+use bootd_protocol::verify::key::PublicKey;
+use bootd_protocol::verify::master::{Fact, Observation};
+use bootd_protocol::verify::message::{Action, Ask, BootedFrom, Report, Stage, Verdict};
+use catalog::state::{NodeState, Record};
+
+use crate::recorder::{Recorder, unix_ms};
+
+/// What DHCP saw.
+#[derive(Debug, Clone)]
+pub struct Sighting {
+    /// The node.
+    pub node: String,
+    /// Its card.
+    pub mac: Mac,
+    /// The address it was given.
+    pub address: Ipv4Addr,
+    /// What it is, as far as it says.
+    pub machine: Option<(Arch, Firmware)>,
+    /// What was decided, in words.
+    pub text: String,
+    /// Whether it boots from the network (and is not our own init).
+    pub netboot: bool,
+}
+
+/// All nodes. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Presence {
+    nodes: Arc<Mutex<HashMap<String, NodeState>>>,
+    recorder: Recorder,
+}
+
+impl Presence {
+    /// Continues from what an earlier run wrote.
+    #[must_use]
+    pub fn new(earlier: Vec<NodeState>, recorder: Recorder) -> Self {
+        let nodes = earlier.into_iter().map(|it| (it.node.clone(), it)).collect();
+        Presence { nodes: Arc::new(Mutex::new(nodes)), recorder }
+    }
+
+    fn update(&self, node: &str, change: impl FnOnce(&mut NodeState)) {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = nodes.entry(node.to_owned()).or_insert_with(|| NodeState {
+            node: node.to_owned(),
+            ..NodeState::default()
+        });
+        let before = state.stage.clone();
+        change(state);
+        state.last_seen_ms = unix_ms();
+        if state.stage != before {
+            state.stage_since_ms = state.last_seen_ms;
+            self.recorder.event(Some(node), &state.stage, state.message.clone());
+        }
+        self.recorder.record(Record::Node(Box::new(state.clone())));
+    }
+
+    /// DHCP gave a node an address.
+    pub fn saw_dhcp(&self, sighting: Sighting) {
+        let Sighting { node, mac, address, machine, text, netboot } = sighting;
+        self.update(&node, |state| {
+            state.mac = Some(mac);
+            state.address = Some(address);
+            if let Some((arch, firmware)) = machine {
+                (state.arch, state.firmware) = (Some(arch), Some(firmware));
+            }
+            if netboot {
+                state.stage = "firmware".into();
+                state.message = text;
+                (state.progress_done, state.progress_total) = (0, 0);
+            }
+        });
+    }
+
+    /// A node whose address this is fetches its boot image.
+    pub fn saw_boot_image(&self, from: Ipv4Addr, done: u64, total: u64) {
+        let name = {
+            let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            let node = nodes.values().find(|it| it.address == Some(from));
+            node.map(|it| it.node.clone())
+        };
+        let Some(name) = name else { return };
+        self.update(&name, |state| {
+            state.stage = Stage::Netboot.name().into();
+            state.message = "loads its boot image".into();
+            (state.progress_done, state.progress_total) = (done, total);
+        });
+    }
+
+    /// A node spoke the verify protocol.
+    pub fn observed(&self, observation: &Observation) {
+        let Observation { from, name, identity, fact, .. } = observation;
+        let Some(name) = name else { return };
+        match fact {
+            Fact::KeyOffered { bound } => self.offered(name, identity.key, bound.as_ref()),
+            Fact::Asked { ask, verdict } => self.update(name, |state| {
+                seen(state, from.ip(), identity.mac, identity.arch, identity.firmware);
+                asked(state, ask, verdict);
+            }),
+            Fact::Reported(report) => self.update(name, |state| {
+                seen(state, from.ip(), identity.mac, identity.arch, identity.firmware);
+                reported(state, report);
+            }),
+        }
+    }
+
+    /// A key that is not bound says nothing about the node itself.
+    fn offered(&self, name: &str, key: PublicKey, bound: Option<&PublicKey>) {
+        let news = {
+            let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            nodes.get(name).is_none_or(|it| it.offered_key != Some(*key.as_bytes()))
+        };
+        if !news {
+            return;
+        }
+        let text = match bound {
+            Some(_) => format!("another key than the bound one: {key}"),
+            None => format!("key waits for approval: {key}"),
+        };
+        self.recorder.event(Some(name), "key", text.clone());
+        self.update(name, |state| {
+            state.offered_key = Some(*key.as_bytes());
+            if bound.is_none() {
+                state.stage = Stage::Holding.name().into();
+                state.message = text;
+            }
+        });
+    }
+}
+
+fn seen(state: &mut NodeState, from: std::net::IpAddr, mac: Mac, arch: Arch, firmware: Firmware) {
+    if let std::net::IpAddr::V4(address) = from {
+        state.address = Some(address);
+    }
+    state.mac = Some(mac);
+    (state.arch, state.firmware) = (Some(arch), Some(firmware));
+    state.offered_key = None;
+}
+
+fn known(digest: Digest) -> Option<Digest> {
+    (digest != Digest::NONE).then_some(digest)
+}
+
+fn asked(state: &mut NodeState, ask: &Ask, verdict: &Verdict) {
+    state.running = known(ask.manifest);
+    state.failed = known(ask.failed);
+    (state.progress_done, state.progress_total) = (0, 0);
+    let from = match ask.booted_from {
+        BootedFrom::Network => "booted from the network".to_owned(),
+        BootedFrom::SlotA | BootedFrom::SlotB => format!("booted from slot {}", ask.booted_from),
+    };
+    let (stage, wanted) = match &verdict.action {
+        Action::Run => (Stage::Running, known(ask.manifest)),
+        Action::Install { manifest, .. } => (Stage::Fetching, Some(*manifest)),
+        Action::Hold { .. } => (Stage::Holding, state.wanted),
+    };
+    state.stage = stage.name().into();
+    state.wanted = wanted;
+    state.message = if verdict.reason.is_empty() { from } else { verdict.reason.clone() };
+}
+
+fn reported(state: &mut NodeState, report: &Report) {
+    state.stage = report.stage.name().into();
+    (state.progress_done, state.progress_total) = (report.done, report.total);
+    state.message.clone_from(&report.text);
+    if report.stage == Stage::Running {
+        state.running = known(report.manifest);
+    }
+}

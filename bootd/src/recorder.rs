@@ -1,0 +1,181 @@
+//! The one thread that writes: what is observed into `state.db`, the few rows that bootd adds
+//! into `catalog.db`. Everybody else sends it letters.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use catalog::identify::{Identity, Match, match_rule};
+use catalog::keys::PublicKey;
+use catalog::state::{Event, Record, StateStore};
+use catalog::{Catalog, Error};
+use tracing::{error, info, warn};
+
+use crate::desired::Desired;
+
+/// Letters are gathered for so long after the first of a batch, unless somebody waits.
+const GATHER: Duration = Duration::from_millis(20);
+/// Records kept while `state.db` cannot be written; older ones go first.
+const MAX_BACKLOG: usize = 10_000;
+
+/// A letter to the recorder.
+enum Letter {
+    Record(Record),
+    /// Write, commit, then call.
+    Commit(Record, Box<dyn FnOnce() + Send>),
+    Enrol(Box<Identity>),
+    Learn(String, Box<Identity>),
+    BindKey(String, PublicKey),
+}
+
+/// Where to send letters. Clones reach the same recorder.
+#[derive(Debug, Clone)]
+pub struct Recorder(Sender<Letter>);
+
+/// The receiving end, to be run on a thread of its own.
+pub struct Desk {
+    letters: Receiver<Letter>,
+    catalog: Catalog,
+    state: StateStore,
+    desired: Desired,
+    backlog: Vec<Record>,
+    failing: bool,
+}
+
+/// The time now, in Unix milliseconds.
+#[must_use]
+pub fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A recorder for these databases.
+#[must_use]
+pub fn recorder(catalog: Catalog, state: StateStore, desired: Desired) -> (Recorder, Desk) {
+    let (sender, letters) = channel();
+    let backlog = Vec::new();
+    (Recorder(sender), Desk { letters, catalog, state, desired, backlog, failing: false })
+}
+
+impl Recorder {
+    fn send(&self, letter: Letter) {
+        // The desk is there until the process ends.
+        let _ = self.0.send(letter);
+    }
+
+    /// Writes soon.
+    pub fn record(&self, record: Record) {
+        self.send(Letter::Record(record));
+    }
+
+    /// Writes an event.
+    pub fn event(&self, node: Option<&str>, kind: &str, text: String) {
+        let (node, kind) = (node.map(str::to_owned), kind.to_owned());
+        self.record(Record::Event(Event { at_ms: unix_ms(), node, kind, text }));
+    }
+
+    /// Writes now, and calls `then` once it is on stable storage; never if it cannot be written.
+    pub fn commit(&self, record: Record, then: impl FnOnce() + Send + 'static) {
+        self.send(Letter::Commit(record, Box::new(then)));
+    }
+
+    /// Makes a machine a node, as the catalog's rules say.
+    pub fn enrol(&self, identity: Identity) {
+        self.send(Letter::Enrol(Box::new(identity)));
+    }
+
+    /// Fills in what a node's row does not say.
+    pub fn learn(&self, node: String, identity: Identity) {
+        self.send(Letter::Learn(node, Box::new(identity)));
+    }
+
+    /// Binds a key to a node that has none.
+    pub fn bind_key(&self, node: String, key: PublicKey) {
+        self.send(Letter::BindKey(node, key));
+    }
+}
+
+impl Desk {
+    /// Writes until all senders are gone.
+    pub fn run(mut self) {
+        while let Ok(first) = self.letters.recv() {
+            let mut waiting = Vec::new();
+            let mut hurry = self.take(first, &mut waiting);
+            while let Some(letter) = self.next_of_batch(hurry) {
+                hurry |= self.take(letter, &mut waiting);
+            }
+            if self.write() {
+                waiting.into_iter().for_each(|then| then());
+            }
+        }
+    }
+
+    fn next_of_batch(&self, hurry: bool) -> Option<Letter> {
+        if hurry { self.letters.try_recv().ok() } else { self.letters.recv_timeout(GATHER).ok() }
+    }
+
+    /// Takes a letter; whether somebody waits for the batch.
+    fn take(&mut self, letter: Letter, waiting: &mut Vec<Box<dyn FnOnce() + Send>>) -> bool {
+        match letter {
+            Letter::Record(record) => self.backlog.push(record),
+            Letter::Commit(record, then) => {
+                self.backlog.push(record);
+                waiting.push(then);
+                return true;
+            }
+            Letter::Enrol(identity) => self.enrol(&identity),
+            Letter::Learn(node, identity) => {
+                let learned = self.catalog.learn(&node, &identity);
+                self.edited(learned.map(drop), || format!("node {node}: what it is"));
+            }
+            Letter::BindKey(node, key) => {
+                let bound = self.catalog.bind_key(&node, &key);
+                self.edited(bound, || format!("node {node}: its key"));
+            }
+        }
+        false
+    }
+
+    fn enrol(&mut self, identity: &Identity) {
+        let view = self.desired.view();
+        let Match::Rule { rule, .. } = match_rule(&view.snapshot, identity) else { return };
+        match self.catalog.enrol(rule, identity) {
+            Ok(name) => {
+                info!(node = name, rule = rule.name, "enrolled");
+                let text = format!("enrolled by rule {}", rule.name);
+                let (at_ms, kind) = (unix_ms(), "enrolled".to_owned());
+                self.backlog.push(Record::Event(Event { at_ms, node: Some(name), kind, text }));
+            }
+            Err(error) => warn!("a machine could not be enrolled: {error}"),
+        }
+    }
+
+    fn edited(&self, result: Result<(), Error>, what: impl Fn() -> String) {
+        if let Err(error) = result {
+            warn!("{} could not be written into the catalog: {error}", what());
+        }
+    }
+
+    /// Writes the backlog; whether that went well. What cannot be written is kept for the next
+    /// time, as far as there is room.
+    fn write(&mut self) -> bool {
+        match self.state.write(&self.backlog) {
+            Ok(()) => {
+                if self.failing {
+                    info!("state.db can be written again");
+                }
+                self.failing = false;
+                self.backlog.clear();
+                true
+            }
+            Err(error) => {
+                if !self.failing {
+                    error!("state.db cannot be written, no lease is given until it can: {error}");
+                }
+                self.failing = true;
+                let surplus = self.backlog.len().saturating_sub(MAX_BACKLOG);
+                self.backlog.drain(..surplus);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Sockets, and the errors people really get when they cannot be had.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
+};
+
+/// A socket that could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} on port {port}: {source}{advice}", advice = advice(source, *port))]
+pub struct SocketError {
+    what: &'static str,
+    port: u16,
+    source: io::Error,
+}
+
+fn advice(error: &io::Error, port: u16) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("; another program has it: see `ss -lpn 'sport = :{port}'`, stop it or choose another port")
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; run as root, or give bootd CAP_NET_BIND_SERVICE and CAP_NET_RAW".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+fn named<T>(what: &'static str, port: u16, result: io::Result<T>) -> Result<T, SocketError> {
+    result.map_err(|source| SocketError { what, port, source })
+}
+
+/// A UDP socket on every address of this machine that tells for each datagram where it came in
+/// (`IP_PKTINFO`, ip(7)), and may broadcast.
+///
+/// # Errors
+/// The port is taken, or not for us.
+pub fn udp_with_arrival(what: &'static str, port: u16) -> Result<OwnedFd, SocketError> {
+    let open = || -> nix::Result<OwnedFd> {
+        let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+        setsockopt(&fd, sockopt::Broadcast, &true)?;
+        let address = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+        bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &address)?;
+        Ok(fd)
+    };
+    named(what, port, open().map_err(io::Error::from))
+}
+
+/// A UDP socket on every address of this machine.
+///
+/// # Errors
+/// The port is taken, or not for us.
+pub fn udp(what: &'static str, port: u16) -> Result<UdpSocket, SocketError> {
+    named(what, port, UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))
+}
+
+/// A listening TCP socket on every address of this machine.
+///
+/// # Errors
+/// The port is taken, or not for us.
+pub fn tcp(what: &'static str, port: u16) -> Result<TcpListener, SocketError> {
+    named(what, port, TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
+}

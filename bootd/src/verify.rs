@@ -1,0 +1,123 @@
+//! The edge of the verify protocol: one thread, one socket, the master's machine.
+
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+
+use bootd_protocol::verify::MAX_LEN;
+use bootd_protocol::verify::header::Drop as Dropped;
+use bootd_protocol::verify::key::{PublicKey, SecretKey};
+use bootd_protocol::verify::master::{Command, Fact, Master, Observation};
+use bootd_protocol::verify::message::Sequence;
+use catalog::state::{KeyReplay, Record};
+use tracing::{debug, info};
+
+use crate::counters::Counters;
+use crate::desired::Desired;
+use crate::presence::Presence;
+use crate::recorder::Recorder;
+use crate::wishes::verify_identity;
+
+/// What the edge works with.
+pub struct Verify {
+    /// Where datagrams come in.
+    pub socket: UdpSocket,
+    /// The catalog in force.
+    pub desired: Desired,
+    /// Where it is written.
+    pub recorder: Recorder,
+    /// Where it is told how nodes are doing.
+    pub presence: Presence,
+    /// Its numbers.
+    pub counters: Arc<Counters>,
+}
+
+/// The master's machine, knowing what an earlier run has seen.
+#[must_use]
+pub fn machine(seed: &[u8; 32], epoch: u64, http_port: u16, replays: &[KeyReplay]) -> Master {
+    let mut machine = Master::new(SecretKey::from_seed(seed), epoch, http_port);
+    for replay in replays {
+        if let Some(key) = PublicKey::from_bytes(&replay.key) {
+            let datagram = u32::try_from(replay.seq).unwrap_or(u32::MAX);
+            machine.restore(key.id(), Sequence { boot: replay.boot, datagram });
+        }
+    }
+    machine
+}
+
+impl Verify {
+    /// Serves for ever.
+    ///
+    /// # Errors
+    /// The socket fails.
+    pub fn run(self, mut machine: Master) -> io::Result<()> {
+        let mut buffer = [0; MAX_LEN + 1];
+        loop {
+            let (len, from) = match self.socket.recv_from(&mut buffer) {
+                Ok(received) => received,
+                // ICMP's answer to an answer of ours: its receiver is gone.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                Err(error) => return Err(error),
+            };
+            let view = self.desired.view();
+            if let Err(reason) = machine.handle_datagram(from, &buffer[..len], &*view) {
+                debug!(%from, "verify datagram dropped: {reason}");
+            }
+            while let Some(command) = machine.next_command() {
+                self.obey(command);
+            }
+            self.count(&machine);
+        }
+    }
+
+    fn obey(&self, command: Command) {
+        match command {
+            Command::Send { to, datagram } => {
+                if let Err(error) = self.socket.send_to(&datagram, to) {
+                    debug!(%to, "verify answer not sent: {error}");
+                }
+            }
+            Command::Enrol { identity, .. } => self.recorder.enrol(verify_identity(&identity)),
+            Command::BindKey { name, key } => {
+                info!(node = name, %key, "key bound");
+                self.recorder.event(Some(&name), "key", format!("bound at first contact: {key}"));
+                self.recorder.bind_key(name, *key.as_bytes());
+            }
+            Command::Observe(observation) => self.observe(&observation),
+        }
+    }
+
+    fn observe(&self, observation: &Observation) {
+        let Observation { name, identity, sequence, fact, .. } = observation;
+        if let (Some(name), Fact::Asked { ask, verdict }) = (name, fact) {
+            let manifest = ask.manifest.short();
+            info!(node = name, manifest, action = ?verdict.action, reason = verdict.reason, "asked");
+            self.recorder.learn(name.clone(), verify_identity(identity));
+        }
+        if !matches!(fact, Fact::KeyOffered { .. }) && identity.key_is_kept {
+            let key = *identity.key.as_bytes();
+            let (boot, seq) = (sequence.boot, u64::from(sequence.datagram));
+            self.recorder.record(Record::Replay(KeyReplay { key, boot, seq }));
+        }
+        self.presence.observed(observation);
+    }
+
+    fn count(&self, machine: &Master) {
+        let (counters, seen) = (&self.counters, machine.counters());
+        counters.verify_received.set(seen.received);
+        counters.verify_answered.set(seen.answered);
+        for (reason, count) in seen.by_reason() {
+            let counter = match reason {
+                Dropped::Garbage => &counters.verify_garbage,
+                Dropped::Malformed => &counters.verify_malformed,
+                Dropped::Version => &counters.verify_version,
+                Dropped::Kind => &counters.verify_kind,
+                Dropped::Signature => &counters.verify_signature,
+                Dropped::Replayed => &counters.verify_replayed,
+                Dropped::Ignored => &counters.verify_ignored,
+                Dropped::Unasked | Dropped::PastEpoch => continue,
+            };
+            counter.set(count);
+        }
+    }
+}

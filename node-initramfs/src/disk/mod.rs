@@ -1,0 +1,4 @@
+//! Stub.
+pub mod grubenv;
+/// S
+pub const SECTOR: usize = 512;

@@ -1,0 +1,401 @@
+//! Fetches manifests and blobs from the master over HTTP, checks them, goes on after a cut.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bootd_protocol::digest::{Digest, Hasher};
+use bootd_protocol::manifest::{BlobRef, MAX_LEN, Manifest, ManifestError};
+
+use crate::store::{Store, StoreError, at};
+
+const CHUNK: usize = 64 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Without the head of an answer for this long the master counts as gone.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A body that takes longer counts as cut: what has come stays, so a slow line loses nothing
+/// and a dead one is noticed.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Cuts in a row, without a byte between them, after which the master counts as gone.
+const MAX_CUTS: u32 = 5;
+const PAUSE_AFTER_CUT: Duration = Duration::from_secs(1);
+
+/// Why something could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The master does not answer, or not with success.
+    #[error("{url}: {source}")]
+    Http {
+        /// What was asked for.
+        url: String,
+        /// What went wrong.
+        source: Box<ureq::Error>,
+    },
+    /// The connection broke.
+    #[error("{url}: {source}")]
+    Cut {
+        /// What was asked for.
+        url: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The bytes are not those that were asked for.
+    #[error("{url}: has SHA-256 {actual}, expected {expected}")]
+    WrongDigest {
+        /// What was asked for.
+        url: String,
+        /// The digest of what came.
+        actual: Digest,
+        /// The digest that was asked for.
+        expected: Digest,
+    },
+    /// The manifest is not what its digest says, or not readable.
+    #[error("{url}: {source}")]
+    Manifest {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
+    /// The disk is too full.
+    #[error("data partition has {free} MiB free, {needed} MiB are to be fetched")]
+    NoRoom {
+        /// MiB free.
+        free: u64,
+        /// MiB needed.
+        needed: u64,
+    },
+    /// The data partition says no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl FetchError {
+    /// Whether trying again at once may help.
+    fn is_cut(&self) -> bool {
+        match self {
+            FetchError::Cut { .. } => true,
+            FetchError::Http { source, .. } => !matches!(**source, ureq::Error::StatusCode(_)),
+            FetchError::WrongDigest { .. }
+            | FetchError::Manifest { .. }
+            | FetchError::NoRoom { .. }
+            | FetchError::Store(_) => false,
+        }
+    }
+}
+
+/// A master's HTTP service.
+pub struct Fetcher {
+    agent: ureq::Agent,
+    base: String,
+}
+
+impl Fetcher {
+    /// The HTTP service at this address.
+    #[must_use]
+    pub fn new(master: Ipv4Addr, port: u16) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_recv_body(Some(BODY_TIMEOUT))
+            .build();
+        Fetcher {
+            agent: config.new_agent(),
+            base: format!("http://{master}:{port}"),
+        }
+    }
+
+    /// Fetches and checks a manifest.
+    ///
+    /// # Errors
+    /// It does not come, or is not what its digest says.
+    pub fn manifest(&self, digest: Digest) -> Result<(Manifest, Vec<u8>), FetchError> {
+        let url = format!("{}/manifest/{digest}", self.base);
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(MAX_LEN).unwrap_or(u64::MAX);
+        self.get(&url, 0)?
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|source| FetchError::Cut {
+                url: url.clone(),
+                source,
+            })?;
+        let manifest = Manifest::from_bytes(&bytes, digest)
+            .map_err(|source| FetchError::Manifest { url, source })?;
+        Ok((manifest, bytes))
+    }
+
+    /// Fetches `missing` into `store`; `progress` is told bytes done and in all, and how to name
+    /// what is coming. Nothing stands under its final name before all of it has been flushed.
+    ///
+    /// # Errors
+    /// A blob does not come or is not what its digest says; what has come stays for next time.
+    pub fn blobs(
+        &self,
+        store: &Store,
+        missing: &[BlobRef],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), FetchError> {
+        let total = missing.iter().map(|blob| blob.size).sum();
+        check_room(store, total)?;
+        let mut done = 0;
+        for blob in missing {
+            self.blob_with_retries(store, blob, &mut |bytes| progress(done + bytes, total))?;
+            done += blob.size;
+        }
+        store.sync()?;
+        for blob in missing {
+            let (from, to) = (store.part_path(blob.sha256), store.blob_path(blob.sha256));
+            at(&to, fs::rename(&from, &to))?;
+        }
+        Ok(store.sync()?)
+    }
+
+    fn blob_with_retries(
+        &self,
+        store: &Store,
+        blob: &BlobRef,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), FetchError> {
+        let mut cuts = 0;
+        let mut furthest = 0;
+        loop {
+            let result = self.blob(store, blob, &mut |bytes| {
+                if bytes > furthest {
+                    (furthest, cuts) = (bytes, 0);
+                }
+                progress(bytes);
+            });
+            match result {
+                Err(error) if error.is_cut() && cuts < MAX_CUTS => cuts += 1,
+                other => return other,
+            }
+            std::thread::sleep(PAUSE_AFTER_CUT);
+        }
+    }
+
+    /// One try at a blob: what is there of it is hashed, the rest is asked for.
+    fn blob(
+        &self,
+        store: &Store,
+        blob: &BlobRef,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), FetchError> {
+        let url = format!("{}/blob/{}", self.base, blob.sha256);
+        let part = Part::open(store.part_path(blob.sha256), blob.size)?;
+        let result = part.fill(progress, |from| self.get(&url, from), &url);
+        let (path, actual) = result?;
+        if actual == blob.sha256 {
+            return Ok(());
+        }
+        // Of no use to anybody: the next try starts from nothing.
+        at(&path, fs::remove_file(&path))?;
+        Err(FetchError::WrongDigest {
+            url,
+            actual,
+            expected: blob.sha256,
+        })
+    }
+
+    fn get(&self, url: &str, from: u64) -> Result<Box<dyn Read>, FetchError> {
+        let mut request = self.agent.get(url);
+        if from > 0 {
+            request = request.header("Range", format!("bytes={from}-"));
+        }
+        let response = request.call().map_err(|source| FetchError::Http {
+            url: url.to_owned(),
+            source: Box::new(source),
+        })?;
+        let partial = response.status().as_u16() == 206;
+        let mut body: Box<dyn Read> = Box::new(response.into_body().into_reader());
+        if from > 0 && !partial {
+            // A server that knows no ranges sends all: what is here already is skipped.
+            let skipped = io::copy(&mut body.by_ref().take(from), &mut io::sink());
+            skipped.map_err(|source| FetchError::Cut {
+                url: url.to_owned(),
+                source,
+            })?;
+        }
+        Ok(body)
+    }
+}
+
+/// A blob on its way: its file, how much of it is there, and the hash so far.
+struct Part {
+    path: PathBuf,
+    file: File,
+    hasher: Hasher,
+    len: u64,
+    size: u64,
+}
+
+impl Part {
+    fn open(path: PathBuf, size: u64) -> Result<Self, StoreError> {
+        let mut options = File::options();
+        let open = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        let mut part = Part {
+            file: at(&path, open)?,
+            path,
+            hasher: Hasher::new(),
+            len: 0,
+            size,
+        };
+        let rest = part.read_what_is_there();
+        at(&part.path, rest)?;
+        Ok(part)
+    }
+
+    fn read_what_is_there(&mut self) -> io::Result<()> {
+        if self.file.metadata()?.len() > self.size {
+            self.file.set_len(0)?;
+        }
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let len = self.file.read(&mut chunk)?;
+            if len == 0 {
+                break;
+            }
+            self.hasher.update(&chunk[..len]);
+            self.len += u64::try_from(len).unwrap_or(0);
+        }
+        self.file.seek(SeekFrom::Start(self.len)).map(drop)
+    }
+
+    /// Appends what is missing; the path and the digest of the whole.
+    fn fill(
+        mut self,
+        progress: &mut dyn FnMut(u64),
+        get: impl FnOnce(u64) -> Result<Box<dyn Read>, FetchError>,
+        url: &str,
+    ) -> Result<(PathBuf, Digest), FetchError> {
+        progress(self.len);
+        if self.len < self.size {
+            let mut body = get(self.len)?.take(self.size - self.len);
+            let mut chunk = vec![0; CHUNK];
+            while self.len < self.size {
+                let cut = |source| FetchError::Cut {
+                    url: url.to_owned(),
+                    source,
+                };
+                let len = body.read(&mut chunk).map_err(cut)?;
+                if len == 0 {
+                    return Err(cut(io::ErrorKind::UnexpectedEof.into()));
+                }
+                at(&self.path, self.file.write_all(&chunk[..len]))?;
+                self.hasher.update(&chunk[..len]);
+                self.len += u64::try_from(len).unwrap_or(0);
+                progress(self.len);
+            }
+        }
+        Ok((self.path, self.hasher.finish()))
+    }
+}
+
+fn check_room(store: &Store, needed: u64) -> Result<(), FetchError> {
+    let root = store.dir("");
+    let stat = nix::sys::statvfs::statvfs(&root).map_err(io::Error::from);
+    let stat = at(&root, stat)?;
+    let free = u64::from(stat.blocks_available()).saturating_mul(stat.fragment_size());
+    if free < needed {
+        let (free, needed) = (free >> 20, needed.div_ceil(1 << 20));
+        return Err(FetchError::NoRoom { free, needed });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+
+    /// Serves `content` on loopback, closing each of the first connections after some bytes;
+    /// returns the port and, when joined, the `Range` headers seen.
+    fn cutting_server(
+        content: Vec<u8>,
+        cuts: Vec<usize>,
+    ) -> (u16, std::thread::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serve = move || {
+            let mut ranges = Vec::new();
+            for cut in cuts {
+                let (mut stream, _) = listener.accept().unwrap();
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let head: Vec<String> = lines
+                    .map_while(Result::ok)
+                    .take_while(|it| !it.is_empty())
+                    .collect();
+                let range = head.iter().find_map(|it| {
+                    it.to_lowercase()
+                        .strip_prefix("range: bytes=")
+                        .map(str::to_owned)
+                });
+                let from: usize = range
+                    .as_deref()
+                    .map_or(0, |it| it.trim_end_matches('-').parse().unwrap());
+                let status = if from > 0 {
+                    "206 Partial Content"
+                } else {
+                    "200 OK"
+                };
+                let rest = &content[from..];
+                write!(
+                    stream,
+                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    rest.len()
+                )
+                .unwrap();
+                stream.write_all(&rest[..cut.min(rest.len())]).unwrap();
+                ranges.push(range.unwrap_or_default());
+            }
+            ranges
+        };
+        (port, std::thread::spawn(serve))
+    }
+
+    #[test]
+    fn goes_on_where_it_was_cut_and_checks_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let content: Vec<u8> = (0..200_000u32).map(|it| it.to_le_bytes()[0]).collect();
+        let blob = BlobRef {
+            sha256: Digest::of(&content),
+            size: 200_000,
+        };
+        let (port, server) = cutting_server(content.clone(), vec![70_000, 50_000, usize::MAX]);
+        let fetcher = Fetcher::new(Ipv4Addr::LOCALHOST, port);
+        let mut last = (0, 0);
+        fetcher
+            .blobs(&store, &[blob], &mut |done, total| last = (done, total))
+            .unwrap();
+        assert_eq!(server.join().unwrap(), ["", "70000-", "120000-"]);
+        assert_eq!(last, (200_000, 200_000));
+        assert_eq!(fs::read(store.blob_path(blob.sha256)).unwrap(), content);
+    }
+
+    #[test]
+    fn what_is_not_the_blob_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let blob = BlobRef {
+            sha256: Digest::of(b"right"),
+            size: 5,
+        };
+        let (port, server) = cutting_server(b"wrong".to_vec(), vec![usize::MAX]);
+        let result = Fetcher::new(Ipv4Addr::LOCALHOST, port).blobs(&store, &[blob], &mut |_, _| {});
+        assert!(
+            matches!(result, Err(FetchError::WrongDigest { .. })),
+            "{result:?}"
+        );
+        server.join().unwrap();
+        assert!(!store.has_blob(&blob) && !store.part_path(blob.sha256).exists());
+    }
+}

@@ -1,0 +1,162 @@
+//! What the kernel tells through its file systems: command line, firmware, board, cards, disks.
+
+use std::fs;
+use std::path::Path;
+
+use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::verify::message::BootedFrom;
+
+/// The kernel command line, as far as it is ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// `bootd.slot=a|b`, which the disk's boot loader adds; else the network.
+    pub booted_from: BootedFrom,
+}
+
+impl CommandLine {
+    /// Finds our words among the others.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let slot = text
+            .split_ascii_whitespace()
+            .find_map(|it| it.strip_prefix("bootd.slot="));
+        let booted_from = slot
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(BootedFrom::Network);
+        CommandLine { booted_from }
+    }
+
+    /// The running kernel's.
+    #[must_use]
+    pub fn read() -> Self {
+        CommandLine::parse(&text("/proc/cmdline"))
+    }
+}
+
+/// How this machine starts.
+#[must_use]
+pub fn firmware() -> Firmware {
+    if Path::new("/sys/firmware/efi").exists() {
+        Firmware::Uefi
+    } else {
+        Firmware::Bios
+    }
+}
+
+/// The processor this program was built for.
+#[must_use]
+pub fn arch() -> Arch {
+    if cfg!(target_arch = "aarch64") {
+        Arch::Aarch64
+    } else if cfg!(target_arch = "riscv64") {
+        Arch::Riscv64
+    } else {
+        Arch::X86_64
+    }
+}
+
+/// The board's UUID; all zeros where it has none.
+#[must_use]
+pub fn system_uuid() -> SystemUuid {
+    text("/sys/class/dmi/id/product_uuid")
+        .to_ascii_lowercase()
+        .parse()
+        .unwrap_or(SystemUuid([0; 16]))
+}
+
+/// The board's product name; empty where it has none.
+#[must_use]
+pub fn product() -> String {
+    text("/sys/class/dmi/id/product_name")
+}
+
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// Its name (`eth0`).
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Its address.
+    pub mac: Mac,
+}
+
+/// The Ethernet cards, by name.
+#[must_use]
+pub fn cards() -> Vec<Card> {
+    const ARPHRD_ETHER: &str = "1";
+    let card = |name: String| {
+        let field = |field: &str| text(&format!("/sys/class/net/{name}/{field}"));
+        let ethernet = field("type") == ARPHRD_ETHER;
+        let (index, mac) = (
+            field("ifindex").parse().ok()?,
+            field("address").parse().ok()?,
+        );
+        ethernet.then_some(Card { name, index, mac })
+    };
+    names("/sys/class/net")
+        .into_iter()
+        .filter_map(card)
+        .collect()
+}
+
+/// The names of the disks that could be installed on: writable, not removable, not virtual.
+#[must_use]
+pub fn disks() -> Vec<String> {
+    let mut disks = names("/sys/block");
+    disks.retain(|name| {
+        let field = |field: &str| text(&format!("/sys/block/{name}/{field}"));
+        let real = Path::new(&format!("/sys/block/{name}/device")).exists();
+        real && field("removable") == "0" && field("ro") == "0" && field("size") != "0"
+    });
+    disks
+}
+
+/// The name of a partition's device: `vda3`, `nvme0n1p3`.
+#[must_use]
+pub fn partition(disk: &str, number: u8) -> String {
+    let separator = if disk.ends_with(|it: char| it.is_ascii_digit()) {
+        "p"
+    } else {
+        ""
+    };
+    format!("{disk}{separator}{number}")
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+fn names(dir: &str) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|it| it.file_name().into_string().ok())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loader_names_the_slot() {
+        let from = |text| CommandLine::parse(text).booted_from;
+        assert_eq!(
+            from("console=ttyS0 panic=10 bootd.slot=b\n"),
+            BootedFrom::SlotB
+        );
+        assert_eq!(from("console=ttyS0 bootd.slot=c"), BootedFrom::Network);
+        assert_eq!(from(""), BootedFrom::Network);
+    }
+
+    #[test]
+    fn partitions_are_named_as_the_kernel_does() {
+        assert_eq!(partition("vda", 3), "vda3");
+        assert_eq!(partition("nvme0n1", 2), "nvme0n1p2");
+    }
+}

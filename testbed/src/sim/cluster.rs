@@ -1,0 +1,146 @@
+//! The master: the real verify machine before a catalog of one class.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bootd_protocol::identity::Mac;
+use bootd_protocol::verify::key::{PublicKey, SecretKey};
+use bootd_protocol::verify::master::{Command, KnownNode, Master, Standing, Wanted, Wishes};
+use bootd_protocol::verify::message::Identity;
+use node_initramfs::plan::Software;
+
+/// The catalog: what is wanted, and who is known.
+#[derive(Debug)]
+pub struct Catalog {
+    /// What every node should have.
+    pub wanted: Software,
+    nodes: BTreeMap<Mac, Option<PublicKey>>,
+}
+
+impl Wishes for Catalog {
+    fn standing(&self, who: &Identity) -> Standing {
+        let row = self.nodes.get(&who.mac);
+        Standing::Known(Box::new(KnownNode {
+            name: who.mac.to_string(),
+            enrol: row.is_none(),
+            key: row.copied().flatten(),
+            keys_are_open: true,
+            wanted: Ok(Wanted {
+                manifest: self.wanted.manifest,
+                size: 1,
+            }),
+        }))
+    }
+}
+
+/// A row that is on its way into the catalog.
+#[derive(Debug)]
+struct Write {
+    at: Duration,
+    mac: Mac,
+    key: Option<PublicKey>,
+}
+
+/// A master with its catalog.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The catalog.
+    pub catalog: Catalog,
+    key: SecretKey,
+    epoch: u64,
+    machine: Master,
+    writes: Vec<Write>,
+}
+
+impl Cluster {
+    /// A new one.
+    #[must_use]
+    pub fn new(key: SecretKey, wanted: Software) -> Self {
+        let machine = Master::new(key.clone(), 1, 4080);
+        let catalog = Catalog {
+            wanted,
+            nodes: BTreeMap::new(),
+        };
+        Cluster {
+            catalog,
+            key,
+            epoch: 1,
+            machine,
+            writes: Vec::new(),
+        }
+    }
+
+    /// The master is started anew: what was on its way into the catalog has arrived, what it
+    /// had only in mind is gone.
+    pub fn restart(&mut self, next_epoch: bool) {
+        self.commit(Duration::MAX);
+        self.epoch += u64::from(next_epoch);
+        self.machine = Master::new(self.key.clone(), self.epoch, 4080);
+    }
+
+    /// A master that has been deposed and does not know it answers in the place of this one.
+    #[must_use]
+    pub fn deposed_answer(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+        let mut machine = Master::new(self.key.clone(), self.epoch.saturating_sub(1), 4080);
+        let _ = machine.handle_datagram(nowhere(), datagram, &self.catalog);
+        std::iter::from_fn(|| machine.next_command()).find_map(|command| match command {
+            Command::Send { datagram, .. } => Some(datagram),
+            Command::Enrol { .. } | Command::BindKey { .. } | Command::Observe(_) => None,
+        })
+    }
+
+    /// Rows that were written by `now` are in force.
+    pub fn commit(&mut self, now: Duration) {
+        self.writes.retain(|write| {
+            if write.at <= now {
+                let row = self.catalog.nodes.entry(write.mac).or_default();
+                *row = row.or(write.key);
+            }
+            write.at > now
+        });
+    }
+
+    /// Takes a datagram; gives the answer.
+    pub fn receive(
+        &mut self,
+        datagram: &[u8],
+        now: Duration,
+        write_delay: Duration,
+    ) -> Option<Vec<u8>> {
+        self.commit(now);
+        let _ = self
+            .machine
+            .handle_datagram(nowhere(), datagram, &self.catalog);
+        let mut answer = None;
+        let mac_of = |name: &str| name.parse().unwrap_or(Mac([0; 6]));
+        while let Some(command) = self.machine.next_command() {
+            let (mac, key) = match command {
+                Command::Send {
+                    datagram: bytes, ..
+                } => {
+                    assert!(
+                        bytes.len() <= datagram.len(),
+                        "an answer larger than its question"
+                    );
+                    assert!(answer.is_none(), "two answers to one question");
+                    answer = Some(bytes);
+                    continue;
+                }
+                Command::Enrol { name, .. } => (mac_of(&name), None),
+                Command::BindKey { name, key } => (mac_of(&name), Some(key)),
+                Command::Observe(_) => continue,
+            };
+            self.writes.push(Write {
+                at: now + write_delay,
+                mac,
+                key,
+            });
+        }
+        answer
+    }
+}
+
+fn nowhere() -> SocketAddr {
+    ([127, 0, 0, 1], 1).into()
+}
