@@ -251,7 +251,7 @@ mod tests {
             built.bytes[240..252],
             [53, 1, 6, 54, 4, 127, 0, 0, 1, 255, 0, 0]
         );
-        assert_eq!(built.left_out, []);
+        assert!(built.left_out.is_empty());
     }
 
     #[test]

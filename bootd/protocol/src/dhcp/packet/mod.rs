@@ -29,7 +29,7 @@ const ETHERNET: u8 = 1;
 const BOOT_REQUEST: u8 = 1;
 const BOOT_REPLY: u8 = 2;
 
-/// The option codes (RFC 2132, RFC 3004, RFC 3046, RFC 4578) that we read or write.
+/// The option codes (RFC 2132, RFC 3004, RFC 3046, RFC 4578, and iPXE's own 175) that we read or write.
 pub mod code {
     #![expect(missing_docs, reason = "the names are those of the RFCs")]
     pub const SUBNET_MASK: u8 = 1;
@@ -55,6 +55,7 @@ pub mod code {
     pub const RELAY_AGENT: u8 = 82;
     pub const CLIENT_ARCH: u8 = 93;
     pub const MACHINE_ID: u8 = 97;
+    pub const IPXE: u8 = 175;
 }
 
 /// Why a packet was not read.

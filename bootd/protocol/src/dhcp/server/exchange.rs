@@ -46,8 +46,7 @@ impl Server {
         if !self.book.promise(ip, mac, until, most) {
             return Err(DropReason::TooManyOffers);
         }
-        let packet = self.packet(AnswerKind::Offer, question, &choice).yiaddr(ip);
-        let packet = reply::lease_times(packet, question.network.lease_seconds);
+        let packet = self.packet(AnswerKind::Offer, question, Some(ip), &choice);
         self.counters.offers += 1;
         // By broadcast whatever `ciaddr` says: nobody has our offers sent to a third party.
         let datagram = self.finish(question, Ipv4Addr::UNSPECIFIED, &packet);
@@ -167,7 +166,9 @@ impl Server {
             return Err(DropReason::Senseless);
         }
         let choice = self.choose(question)?;
-        let packet = self.packet(AnswerKind::Ack, question, &choice).ciaddr(ip);
+        let packet = self
+            .packet(AnswerKind::Ack, question, None, &choice)
+            .ciaddr(ip);
         self.counters.acks += 1;
         let datagram = self.finish(question, ip, &packet);
         self.commands.push_back(Command::Send(datagram));
@@ -182,9 +183,9 @@ impl Server {
     fn grant(&mut self, question: &Question<'_>, ip: Ipv4Addr, choice: Choice) {
         let (request, network) = (&question.request, &question.network);
         self.give_back_others(question, ip);
-        let packet = self.packet(AnswerKind::Ack, question, &choice);
-        let packet = packet.yiaddr(ip).ciaddr(request.ciaddr);
-        let packet = reply::lease_times(packet, network.lease_seconds);
+        let packet = self
+            .packet(AnswerKind::Ack, question, Some(ip), &choice)
+            .ciaddr(request.ciaddr);
         let until = question.now.saturating_add(network.lease_time());
         let ticket = self.persist(Lease {
             ip,
@@ -231,15 +232,22 @@ impl Server {
         Ok(boot_choice::choose(&question.client, &offer, &master))
     }
 
-    fn packet(&self, kind: AnswerKind, question: &Question<'_>, choice: &Choice) -> Builder {
-        let kept = question.wishes.reservation(question.request.mac);
-        reply::configuration(
-            kind,
-            &question.request,
-            &question.network,
-            &choice.file,
-            kept.hostname.as_deref(),
-        )
+    /// An answer with everything, for the client to have `lease`.
+    fn packet(
+        &self,
+        kind: AnswerKind,
+        question: &Question<'_>,
+        lease: Option<Ipv4Addr>,
+        choice: &Choice,
+    ) -> Builder {
+        let (request, network) = (&question.request, &question.network);
+        let packet = Builder::answer(kind, request, network.server);
+        let packet = match lease {
+            Some(ip) => reply::lease_times(packet.yiaddr(ip), network.lease_seconds),
+            None => packet,
+        };
+        let kept = question.wishes.reservation(request.mac);
+        reply::configuration(packet, network, &choice.file, kept.hostname.as_deref())
     }
 
     fn finish(

@@ -4,21 +4,24 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::{Arrival, Datagram, Network};
 use crate::boot_choice::BootFile;
-use crate::dhcp::packet::{AnswerKind, Builder, Request, code};
+use crate::dhcp::packet::{Builder, code};
 use crate::dhcp::{CLIENT_PORT, INFINITE_SECONDS, SERVER_PORT};
 
 /// The vendor class that UEFI's HTTP boot wants to hear (UEFI 2.10, section 24.7.3).
 const HTTP_CLIENT: &str = "HTTPClient";
 
-/// A packet with all that a client of `network` needs, most important first.
+/// iPXE's own sub-option 176 of option 175: no other server will send a boot file, so do not
+/// wait for one (iPXE, `no-pxedhcp`). Saves two to three seconds of every start.
+const IPXE_NO_PROXY: [u8; 3] = [176, 1, 1];
+
+/// What a client of `network` needs beside its lease, most important first.
 pub(super) fn configuration(
-    kind: AnswerKind,
-    request: &Request,
+    builder: Builder,
     network: &Network,
     file: &BootFile,
     hostname: Option<&str>,
 ) -> Builder {
-    let builder = Builder::answer(kind, request, network.server)
+    let builder = builder
         .option(code::SUBNET_MASK, network.mask().octets())
         .addresses(code::ROUTER, network.router.as_slice());
     boot(builder, file, network.server)
@@ -45,7 +48,10 @@ fn boot(builder: Builder, file: &BootFile, server: Ipv4Addr) -> Builder {
             .server_name(&server.to_string())
             .boot_file(path)
             .option(code::TFTP_SERVER, server.to_string()),
-        BootFile::Script { url } => builder.siaddr(server).boot_file(url),
+        BootFile::Script { url } => builder
+            .siaddr(server)
+            .boot_file(url)
+            .option(code::IPXE, IPXE_NO_PROXY),
         BootFile::Http { url } => builder
             .option(code::VENDOR_CLASS, HTTP_CLIENT)
             .boot_file(url),
