@@ -7,11 +7,15 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`boot_choice`] | what each kind of client is sent, and why |
+//! | [`dhcp`] | DHCPv4: packets, the server's and the node's machine |
 //! | [`digest`] | SHA-256 names of everything that is delivered |
 //! | [`identity`] | what a machine is: MAC, system UUID, architecture, firmware |
 //! | [`manifest`] | what one node should have, as canonical JSON |
 //! | [`verify`] | the verify protocol, both sides |
 
+pub mod boot_choice;
+pub mod dhcp;
 pub mod digest;
 pub mod identity;
 pub mod manifest;

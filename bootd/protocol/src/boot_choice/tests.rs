@@ -1,0 +1,220 @@
+use super::*;
+use crate::dhcp::packet::{Builder, Kind, code};
+
+const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+const MASTER: MasterHint = MasterHint {
+    ip: Ipv4Addr::new(10, 1, 0, 1),
+    verify_port: 4068,
+    http_port: 4080,
+};
+
+/// A client that says these of itself.
+fn client(archs: &[u16], vendor: &str, user: &str) -> Client {
+    let archs: Vec<u8> = archs.iter().flat_map(|it| it.to_be_bytes()).collect();
+    let packet = Builder::request(Kind::Discover, 1, MAC)
+        .option(code::CLIENT_ARCH, archs)
+        .option(code::VENDOR_CLASS, vendor)
+        .option(code::USER_CLASS, user)
+        .build();
+    Client::of(&Request::parse(&packet.bytes).unwrap())
+}
+
+fn boot() -> Offer {
+    Offer::Boot {
+        uki: Digest::NONE,
+        reason: "class web".into(),
+    }
+}
+
+#[test]
+fn kinds_by_what_they_say() {
+    let x64 = (Arch::X86_64, Firmware::Uefi);
+    let unsupported = |arch| ClientKind::Unsupported(arch);
+    let (rom, http, init) = ("PXEClient:Arch:x", "HTTPClient:Arch:x", NODE);
+    let cases: Vec<(&[u16], &str, &str, ClientKind)> = vec![
+        (&[0], rom, "", ClientKind::BiosRom),
+        (
+            &[],
+            "PXEClient:Arch:00000:UNDI:002001",
+            "",
+            ClientKind::BiosRom,
+        ),
+        (&[6], rom, "", unsupported(ClientArch::UefiX86)),
+        (&[7], rom, "", ClientKind::UefiPxe(Arch::X86_64)),
+        (&[9], rom, "", ClientKind::UefiPxe(Arch::X86_64)),
+        (&[6, 7], rom, "", ClientKind::UefiPxe(Arch::X86_64)),
+        (&[10], rom, "", unsupported(ClientArch::UefiArm32)),
+        (&[11], rom, "", ClientKind::UefiPxe(Arch::Aarch64)),
+        (&[15], http, "", unsupported(ClientArch::HttpX86)),
+        (&[16], http, "", ClientKind::UefiHttp(Arch::X86_64)),
+        (&[18], http, "", unsupported(ClientArch::HttpArm32)),
+        (&[19], http, "", ClientKind::UefiHttp(Arch::Aarch64)),
+        (&[25], rom, "", unsupported(ClientArch::UefiRiscv32)),
+        (&[26], http, "", unsupported(ClientArch::HttpRiscv32)),
+        (&[27], rom, "", ClientKind::UefiPxe(Arch::Riscv64)),
+        (&[28], http, "", ClientKind::UefiHttp(Arch::Riscv64)),
+        (&[99], rom, "", unsupported(ClientArch::Other(99))),
+        (&[0], rom, "iPXE", ipxe(Arch::X86_64, Firmware::Bios)),
+        (&[7], rom, "\x04iPXE", ipxe(Arch::X86_64, Firmware::Uefi)),
+        (&[11], rom, "iPXE", ipxe(Arch::Aarch64, Firmware::Uefi)),
+        (&[6], rom, "iPXE", unsupported(ClientArch::UefiX86)),
+        (&[7], init, "", ClientKind::Init { machine: Some(x64) }),
+        (&[], init, "", ClientKind::Init { machine: None }),
+        (&[], "", "", ClientKind::Plain),
+        (&[], "MSFT 5.0", "", ClientKind::Plain),
+    ];
+    for (archs, vendor, user, kind) in cases {
+        assert_eq!(
+            client(archs, vendor, user).kind,
+            kind,
+            "{archs:?} {vendor} {user}"
+        );
+    }
+}
+
+const NODE: &str = crate::dhcp::NODE_VENDOR_CLASS;
+
+fn ipxe(arch: Arch, firmware: Firmware) -> ClientKind {
+    ClientKind::Ipxe { arch, firmware }
+}
+
+#[test]
+fn numbers_of_our_own_come_back() {
+    for arch in Arch::ALL {
+        let number = ClientArch::number_of(*arch, Firmware::Uefi);
+        let expected = ClientKind::Init {
+            machine: Some((*arch, Firmware::Uefi)),
+        };
+        assert_eq!(client(&[number], NODE, "").kind, expected);
+    }
+    assert_eq!(
+        client(&[0], NODE, "").kind.machine(),
+        Some((Arch::X86_64, Firmware::Bios))
+    );
+}
+
+/// Every kind of client that boots, with what it gets when the catalog has an image.
+#[test]
+fn what_each_is_sent() {
+    let digest = Digest::NONE;
+    let script = |query: &str| BootFile::Script {
+        url: format!("http://10.1.0.1:4080/ipxe?mac=52:54:00:12:34:56&{query}"),
+    };
+    let tftp = BootFile::Tftp {
+        path: format!("boot/{digest}.efi"),
+    };
+    let http = BootFile::Http {
+        url: format!("http://10.1.0.1:4080/boot/{digest}.efi"),
+    };
+    let image = |what: &str| format!("{what} gets boot image 000000000000: class web");
+    let cases = [
+        (
+            client(&[7], "PXEClient", ""),
+            tftp.clone(),
+            image("UEFI PXE (x86_64)"),
+        ),
+        (
+            client(&[11], "PXEClient", ""),
+            tftp,
+            image("UEFI PXE (aarch64)"),
+        ),
+        (
+            client(&[16], "HTTPClient", ""),
+            http,
+            image("UEFI HTTP boot (x86_64)"),
+        ),
+        (
+            client(&[0], "PXEClient", "iPXE"),
+            script("arch=x86_64&firmware=bios"),
+            image("iPXE (x86_64, bios)"),
+        ),
+        (
+            client(&[7], "PXEClient", "iPXE"),
+            script("arch=x86_64&firmware=uefi"),
+            image("iPXE (x86_64, uefi)"),
+        ),
+        (
+            client(&[7], NODE, ""),
+            BootFile::Hint(MASTER),
+            "our init asks the master itself".into(),
+        ),
+        (
+            client(&[0], "PXEClient", ""),
+            BootFile::Nothing,
+            "no boot file: the PXE ROM of a PC BIOS needs iPXE (user class \"iPXE\") first".into(),
+        ),
+        (
+            client(&[6], "PXEClient", ""),
+            BootFile::Nothing,
+            "no boot file: no boot image runs on x86 UEFI (32 bit)".into(),
+        ),
+        (
+            client(&[], "", ""),
+            BootFile::Nothing,
+            "no boot file: the client asks for an address only".into(),
+        ),
+    ];
+    for (client, file, why) in cases {
+        let choice = choose(&client, &boot(), &MASTER);
+        assert_eq!((choice.file, choice.why.to_string()), (file, why));
+    }
+}
+
+/// What the catalog's other answers make of three kinds of client.
+#[test]
+fn offers_without_an_image() {
+    let reason = "not approved".to_owned();
+    let uefi = client(&[7], "PXEClient", "");
+    let ipxe = client(&[0], "PXEClient", "iPXE");
+    let init = client(&[7], NODE, "");
+    let hold = Offer::Hold {
+        reason: reason.clone(),
+    };
+    let none = Offer::None {
+        reason: reason.clone(),
+    };
+    let ignore = Offer::Ignore { reason };
+    let got = |client, offer| {
+        let choice = choose(client, offer, &MASTER);
+        let file = match choice.file {
+            BootFile::Script { .. } => "script",
+            BootFile::Hint(_) => "hint",
+            BootFile::Nothing => "nothing",
+            BootFile::Silence => "silence",
+            BootFile::Tftp { .. } | BootFile::Http { .. } => "image",
+        };
+        (file, choice.why.to_string())
+    };
+    let own = "our init asks the master itself";
+    for (client, offer, file, why) in [
+        (&uefi, &hold, "nothing", "held: not approved"),
+        (&uefi, &none, "nothing", "no boot file: not approved"),
+        (&uefi, &ignore, "silence", "ignored: not approved"),
+        (&ipxe, &hold, "script", "held: not approved"),
+        (&ipxe, &none, "nothing", "no boot file: not approved"),
+        (&ipxe, &ignore, "silence", "ignored: not approved"),
+        (&init, &hold, "hint", own),
+        (&init, &none, "hint", own),
+        (&init, &ignore, "silence", "ignored: not approved"),
+    ] {
+        assert_eq!(got(client, offer), (file, why.to_owned()));
+    }
+}
+
+#[test]
+fn the_longest_script_address_fits_the_file_field() {
+    let client = Client {
+        mac: MAC,
+        uuid: Some(SystemUuid([0x11; 16])),
+        kind: ipxe(Arch::Aarch64, Firmware::Bios),
+    };
+    let master = MasterHint {
+        ip: Ipv4Addr::BROADCAST,
+        http_port: u16::MAX,
+        ..MASTER
+    };
+    let BootFile::Script { url } = choose(&client, &boot(), &master).file else {
+        panic!("no script");
+    };
+    assert_eq!(url.len(), 124, "{url}");
+}
