@@ -10,7 +10,9 @@
 //! | [`digest`] | SHA-256 names of everything that is delivered |
 //! | [`identity`] | what a machine is: MAC, system UUID, architecture, firmware |
 //! | [`manifest`] | what one node should have, as canonical JSON |
+//! | [`tftp`] | file transfer to firmware, both sides |
 
 pub mod digest;
 pub mod identity;
 pub mod manifest;
+pub mod tftp;
