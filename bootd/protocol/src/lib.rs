@@ -7,16 +7,20 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`boot_choice`] | what each kind of client is sent, and why |
-//! | [`dhcp`] | DHCPv4: packets, the server's and the node's machine |
 //! | [`digest`] | SHA-256 names of everything that is delivered |
 //! | [`identity`] | what a machine is: MAC, system UUID, architecture, firmware |
 //! | [`manifest`] | what one node should have, as canonical JSON |
-//! | [`verify`] | the verify protocol, both sides |
+//! | [`dhcp`] | DHCPv4: packets, the server's machine, the node's machine |
+//! | [`boot_choice`] | what each kind of client is sent to boot, and why |
+//! | [`tftp`] | TFTP: packets, the sender's machine, the fetcher's machine |
+//! | [`uki`] | where kernel and initramfs stand in a boot image |
+//! | [`verify`] | the verify protocol: messages, the node's machine, the master's machine |
 
 pub mod boot_choice;
 pub mod dhcp;
 pub mod digest;
 pub mod identity;
 pub mod manifest;
+pub mod tftp;
+pub mod uki;
 pub mod verify;
