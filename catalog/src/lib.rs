@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The catalog: what every machine of a cluster should be, and why.
+//!
+//! A state directory holds `catalog.db` (desired: written by people), `state.db` (observed:
+//! written by bootd), `blobs/` (content by SHA-256) and the master's key. The tables are in
+//! `schema.sql`, and they are the interface: whatever this crate edits, `sqlite3` can.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`store`] | the state directory: created, opened, refused when made by a newer version |
+//! | [`schema`] | the tables, their version, and whether somebody changed them |
+//! | [`blobs`] | content-addressed files, checked before they are served |
+//! | [`snapshot`] | the whole catalog in memory, without SQLite: what bootd decides from |
+//! | [`select`] | from a snapshot: the manifest of a class |
+//! | [`identify`] | from a snapshot: which node a machine is, or which rule takes it in |
+//! | [`served`] | the manifests in force: the last good one of every class |
+//! | [`watch`] | has somebody edited the catalog? |
+//! | [`edit`] | the few rows that bootd writes: new nodes, their keys |
+//! | [`state`] | `state.db`: leases, presence, events |
+//! | [`keys`] | the master's key |
+
+pub mod blobs;
+pub mod edit;
+pub mod error;
+pub mod identify;
+pub mod keys;
+pub mod schema;
+pub mod select;
+pub mod served;
+pub mod snapshot;
+pub mod state;
+pub mod store;
+pub mod watch;
+
+pub use error::{Error, Result};
+pub use snapshot::Snapshot;
+pub use store::Catalog;

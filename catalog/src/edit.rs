@@ -1,0 +1,202 @@
+//! The few rows of the catalog that programs write: new nodes, what they said of themselves, keys.
+
+use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use crate::error::{Error, Result};
+use crate::identify::Identity;
+use crate::keys::{PublicKey, key_text};
+use crate::snapshot::{Action, Rule};
+use crate::store::Catalog;
+
+impl Catalog {
+    /// Makes a machine a node, as `rule` says, and gives back its name: the rule's prefix and the
+    /// last six digits of the MAC address, with a number behind it if another node has that name.
+    /// Its architecture and firmware are recorded with it; a held node waits for its `hold` to
+    /// become 0. A machine whose MAC address or UUID is a node's already keeps that node's name.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a rule that ignores machines or a machine without MAC address;
+    /// what SQLite refuses.
+    pub fn enrol(&mut self, rule: &Rule, identity: &Identity) -> Result<String> {
+        let (class, hold) = match &rule.action {
+            Action::Enrol { class } => (class, false),
+            Action::Hold { class } => (class, true),
+            Action::Ignore => {
+                return Err(Error::Refused(format!(
+                    "rule {} ignores machines",
+                    rule.name
+                )));
+            }
+        };
+        let Some(mac) = identity.mac else {
+            return Err(Error::Refused(
+                "a machine without MAC address cannot be enrolled".into(),
+            ));
+        };
+        let mac = mac.to_string();
+        let uuid = identity
+            .uuid
+            .filter(|uuid| uuid.is_usable())
+            .map(|uuid| uuid.to_string());
+        self.write(|transaction| {
+            let same = "SELECT name FROM node WHERE mac = ?1 OR uuid = ?2 ORDER BY mac = ?1 DESC";
+            let known: Option<String> = transaction
+                .query_row(same, params![mac, uuid], |row| row.get(0))
+                .optional()?;
+            if let Some(name) = known {
+                return Ok(name);
+            }
+            let digits: String = mac.replace(':', "").chars().skip(6).collect();
+            let name = free_name(transaction, &format!("{}{digits}", rule.node_prefix))?;
+            transaction.execute(
+                "INSERT INTO node (name, mac, uuid, arch, firmware, class, hold, comment)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    name,
+                    mac,
+                    uuid,
+                    identity.arch.map(|arch| arch.name()),
+                    identity.firmware.map(|firmware| firmware.name()),
+                    class,
+                    hold,
+                    format!("enrolled by rule {}", rule.name),
+                ],
+            )?;
+            Ok(name)
+        })
+    }
+
+    /// Records what a node said of itself where its row says nothing. Gives back whether
+    /// anything was new.
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    pub fn learn(&mut self, node: &str, identity: &Identity) -> Result<bool> {
+        let uuid = identity
+            .uuid
+            .filter(|uuid| uuid.is_usable())
+            .map(|uuid| uuid.to_string());
+        self.write(|transaction| {
+            let changed = transaction.execute(
+                "UPDATE node SET arch = coalesce(arch, ?2), firmware = coalesce(firmware, ?3),
+                        mac = coalesce(mac, ?4), uuid = coalesce(uuid, ?5)
+                 WHERE name = ?1 AND (arch IS NULL AND ?2 IS NOT NULL
+                    OR firmware IS NULL AND ?3 IS NOT NULL
+                    OR mac IS NULL AND ?4 IS NOT NULL OR uuid IS NULL AND ?5 IS NOT NULL)",
+                params![
+                    node,
+                    identity.arch.map(|arch| arch.name()),
+                    identity.firmware.map(|firmware| firmware.name()),
+                    identity.mac.map(|mac| mac.to_string()),
+                    uuid,
+                ],
+            )?;
+            Ok(changed > 0)
+        })
+    }
+
+    /// Binds a node's key if it has none. The same key again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoSuch`]; [`Error::Refused`] when another key is bound; what SQLite refuses.
+    pub fn bind_key(&mut self, node: &str, key: &PublicKey) -> Result<()> {
+        let text = key_text(key);
+        let bound: Option<Option<String>> = self.write(|transaction| {
+            let bound = transaction
+                .query_row(
+                    "SELECT public_key FROM node WHERE name = ?1",
+                    [node],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            if bound == Some(None) {
+                let bind = "UPDATE node SET public_key = ?2 WHERE name = ?1";
+                transaction.execute(bind, params![node, text])?;
+            }
+            Ok(bound)
+        })?;
+        match bound {
+            None => Err(Error::NoSuch {
+                kind: "node",
+                name: node.to_owned(),
+            }),
+            Some(Some(other)) if other != text => Err(Error::Refused(format!(
+                "node {node} has another key bound: {other}. If its disk was replaced: \
+                 UPDATE node SET public_key = NULL WHERE name = '{node}'"
+            ))),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Ends a node's hold.
+    ///
+    /// # Errors
+    /// [`Error::NoSuch`]; what SQLite refuses.
+    pub fn release(&mut self, node: &str) -> Result<()> {
+        let changed = self.write(|transaction| {
+            transaction.execute("UPDATE node SET hold = 0 WHERE name = ?1", [node])
+        })?;
+        if changed == 0 {
+            return Err(Error::NoSuch {
+                kind: "node",
+                name: node.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Trusts a minisign public key (its 56 characters) under a name; a name's older key goes.
+    ///
+    /// # Errors
+    /// What the schema refuses.
+    pub fn trust(&mut self, name: &str, key: &str) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM trusted_key WHERE name = ?1", [name])?;
+            let insert = "INSERT INTO trusted_key (name, key) VALUES (?1, ?2)";
+            transaction.execute(insert, [name, key])
+        })?;
+        Ok(())
+    }
+
+    /// The trusted keys: name and minisign public key, by name.
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    pub fn trusted_keys(&self) -> Result<Vec<(String, String)>> {
+        let read = || -> rusqlite::Result<_> {
+            self.connection
+                .prepare("SELECT name, key FROM trusted_key ORDER BY name")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        };
+        read().map_err(Error::sql(&self.db_path()))
+    }
+
+    /// Runs one write transaction; all of it or nothing.
+    pub(crate) fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let path = self.db_path();
+        let sql = Error::sql(&path);
+        // IMMEDIATE: take the lock before reading, so that nobody can write in between.
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(&sql)?;
+        let value = work(&transaction).map_err(&sql)?;
+        transaction.commit().map_err(&sql)?;
+        Ok(value)
+    }
+}
+
+fn free_name(transaction: &Transaction<'_>, wanted: &str) -> rusqlite::Result<String> {
+    let mut taken = transaction.prepare("SELECT 1 FROM node WHERE name = ?1")?;
+    let mut name = wanted.to_owned();
+    let mut number = 2;
+    while taken.exists([&name])? {
+        name = format!("{wanted}-{number}");
+        number += 1;
+    }
+    Ok(name)
+}

@@ -1,0 +1,281 @@
+//! The whole catalog in memory: immutable, without SQLite, what bootd decides from.
+
+mod network;
+pub(crate) mod read;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::manifest::{Boot, File, PackageRef, Policy, Process};
+
+use crate::keys::PublicKey;
+
+/// The catalog as it was after one commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Grows with every edit.
+    pub generation: u64,
+    /// Sorted by name.
+    pub networks: Vec<Network>,
+    /// By name.
+    pub classes: BTreeMap<String, Class>,
+    /// All builds of each version of each package that is there.
+    pub packages: BTreeMap<PackageRef, Vec<Package>>,
+    /// In the order in which they are tried.
+    pub rules: Vec<Rule>,
+    /// Sorted by name.
+    pub nodes: Vec<Node>,
+    /// What makes no sense in single rows; those rows are left out.
+    pub problems: Vec<Problem>,
+    pub(crate) by_mac: HashMap<Mac, usize>,
+    pub(crate) by_uuid: HashMap<SystemUuid, usize>,
+    pub(crate) by_key: HashMap<PublicKey, usize>,
+}
+
+/// A network that bootd answers on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub subnet: Subnet,
+    /// First and last address for nodes without a reservation; both inside the subnet.
+    pub pool: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Default router, inside the subnet.
+    pub router: Option<Ipv4Addr>,
+    /// Name servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// The address bootd gives as its own, if not that of the interface.
+    pub server: Option<Ipv4Addr>,
+}
+
+/// An IPv4 network in CIDR notation (RFC 4632, section 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subnet {
+    /// The network's own address: all host bits are 0.
+    pub address: Ipv4Addr,
+    /// Number of network bits, 1 to 30.
+    pub prefix: u8,
+}
+
+impl Subnet {
+    /// The network mask.
+    #[must_use]
+    pub fn mask(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(u32::MAX << (32 - u32::from(self.prefix)))
+    }
+
+    /// The broadcast address.
+    #[must_use]
+    pub fn broadcast(&self) -> Ipv4Addr {
+        self.address | !self.mask()
+    }
+
+    /// Whether `address` is one of this network's, its own and the broadcast address included.
+    #[must_use]
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        address & self.mask() == self.address
+    }
+
+    /// Whether a machine can have `address` here.
+    #[must_use]
+    pub fn is_host(&self, address: Ipv4Addr) -> bool {
+        self.contains(address) && address != self.address && address != self.broadcast()
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// Nodes that share one software configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// How a node's key is bound.
+    pub key_policy: KeyPolicy,
+    /// What its nodes do when things are not as usual.
+    pub policy: Policy,
+    /// First wins; base packages last.
+    pub packages: Vec<PackageRef>,
+    /// One boot image for each architecture.
+    pub images: BTreeMap<Arch, Boot>,
+}
+
+/// How a node's key is bound at first contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPolicy {
+    /// At once.
+    Open,
+    /// After the operator approved it.
+    Approval,
+}
+
+/// One build of one version of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// `None`: for all architectures.
+    pub arch: Option<Arch>,
+    /// Sorted by path.
+    pub files: Vec<File>,
+    /// In the order in which they start.
+    pub processes: Vec<Process>,
+}
+
+/// What happens to machines that are no nodes yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Lower is tried first.
+    pub priority: i64,
+    /// Processor architecture.
+    pub arch: Option<Arch>,
+    /// Firmware.
+    pub firmware: Option<Firmware>,
+    /// Beginning of the MAC address in its text form.
+    pub mac_prefix: Option<String>,
+    /// SMBIOS product, `*` stands for any text.
+    pub product: Option<String>,
+    /// DHCP vendor class (option 60), `*` stands for any text.
+    pub vendor: Option<String>,
+    /// What to do.
+    pub action: Action,
+    /// Names of new nodes begin so.
+    pub node_prefix: String,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make it a node of this class.
+    Enrol {
+        /// The class.
+        class: String,
+    },
+    /// Make it a node of this class that waits.
+    Hold {
+        /// The class.
+        class: String,
+    },
+    /// Do not answer.
+    Ignore,
+}
+
+/// A machine that the catalog knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its network card.
+    pub mac: Option<Mac>,
+    /// Its SMBIOS UUID.
+    pub uuid: Option<SystemUuid>,
+    /// Processor architecture, if the operator or the first contact set it.
+    pub arch: Option<Arch>,
+    /// Firmware, likewise.
+    pub firmware: Option<Firmware>,
+    /// The class whose software it runs.
+    pub class: String,
+    /// The key bound to it.
+    pub public_key: Option<PublicKey>,
+    /// Reserved address.
+    pub ip: Option<Ipv4Addr>,
+    /// It waits and runs nothing.
+    pub hold: bool,
+}
+
+/// Something in the catalog that makes no sense, in words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// What it is about.
+    pub scope: Scope,
+    /// What is wrong and what to do.
+    pub text: String,
+}
+
+/// What a problem is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// This class for this architecture gets no new manifest.
+    Class {
+        /// The class.
+        class: String,
+        /// The architecture.
+        arch: Arch,
+    },
+    /// This row of this table is left out.
+    Row {
+        /// The table.
+        table: &'static str,
+        /// The row's name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.scope {
+            Scope::Class { class, arch } => write!(f, "class {class} on {arch}: ")?,
+            Scope::Row { table, name } => write!(f, "{table} {name}: ")?,
+        }
+        f.write_str(&self.text)
+    }
+}
+
+impl Snapshot {
+    /// The node with this name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        let index = self
+            .nodes
+            .binary_search_by(|node| node.name.as_str().cmp(name))
+            .ok()?;
+        self.nodes.get(index)
+    }
+
+    /// The node with this network card.
+    #[must_use]
+    pub fn node_by_mac(&self, mac: Mac) -> Option<&Node> {
+        self.nodes.get(*self.by_mac.get(&mac)?)
+    }
+
+    /// The node with this SMBIOS UUID.
+    #[must_use]
+    pub fn node_by_uuid(&self, uuid: SystemUuid) -> Option<&Node> {
+        self.nodes.get(*self.by_uuid.get(&uuid)?)
+    }
+
+    /// The node that this key is bound to.
+    #[must_use]
+    pub fn node_by_key(&self, key: &PublicKey) -> Option<&Node> {
+        self.nodes.get(*self.by_key.get(key)?)
+    }
+
+    /// The network that `address` belongs to.
+    #[must_use]
+    pub fn network_of(&self, address: Ipv4Addr) -> Option<&Network> {
+        self.networks
+            .iter()
+            .find(|network| network.subnet.contains(address))
+    }
+
+    /// Sorts the nodes and builds the indexes. To be called after `nodes` was filled.
+    pub fn index(&mut self) {
+        self.nodes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let nodes = || self.nodes.iter().enumerate();
+        self.by_mac = nodes().filter_map(|(i, n)| Some((n.mac?, i))).collect();
+        self.by_uuid = nodes().filter_map(|(i, n)| Some((n.uuid?, i))).collect();
+        self.by_key = nodes()
+            .filter_map(|(i, n)| Some((n.public_key?, i)))
+            .collect();
+    }
+}

@@ -1,0 +1,354 @@
+//! Reads a snapshot out of the tables.
+//!
+//! A row that the schema let through and that makes no sense becomes a [`Problem`] and is left
+//! out: the rest of the catalog goes on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+
+use bootd_protocol::digest::Digest;
+use bootd_protocol::identity::Arch;
+use bootd_protocol::manifest::{
+    BlobRef, Boot, Content, Empty, File, ForeignDisk, Loader, OnSilence, PackageRef, Policy,
+    Process, Restart,
+};
+use rusqlite::{Connection, Row};
+
+use super::network;
+use super::{Action, Class, KeyPolicy, Node, Package, Problem, Rule, Scope, Snapshot};
+use crate::keys::parse_key;
+
+/// The whole catalog. The caller holds a transaction, so that all tables are of one moment.
+pub(crate) fn snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
+    let mut problems = Vec::new();
+    let generation: i64 = db.query_row("SELECT value FROM generation", [], |row| row.get(0))?;
+    let mut snapshot = Snapshot {
+        generation: generation.unsigned_abs(),
+        networks: network::read(db, &mut problems)?,
+        classes: classes(db, &mut problems)?,
+        packages: packages(db, &mut problems)?,
+        rules: good_rows(db, "rule", RULES, &mut problems, rule)?,
+        nodes: good_rows(db, "node", NODES, &mut problems, node)?,
+        ..Snapshot::default()
+    };
+    snapshot.index();
+    snapshot.problems = problems;
+    Ok(snapshot)
+}
+
+/// What is wrong with a row, in words.
+pub(super) type RowResult<T> = Result<T, String>;
+
+/// Reads every row of a query whose first column is the row's name; bad ones become problems.
+pub(super) fn good_rows<T>(
+    db: &Connection,
+    table: &'static str,
+    query: &str,
+    problems: &mut Vec<Problem>,
+    mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<RowResult<T>>,
+) -> rusqlite::Result<Vec<T>> {
+    let mut statement = db.prepare(query)?;
+    let mut rows = statement.query([])?;
+    let mut good = Vec::new();
+    while let Some(row) = rows.next()? {
+        match read(row)? {
+            Ok(value) => good.push(value),
+            Err(text) => problems.push(Problem {
+                scope: Scope::Row {
+                    table,
+                    name: row.get(0)?,
+                },
+                text,
+            }),
+        }
+    }
+    Ok(good)
+}
+
+/// A column's text as a value; NULL is `None`.
+pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(
+    row: &Row<'_>,
+    column: &str,
+) -> rusqlite::Result<RowResult<Option<T>>> {
+    let text: Option<String> = row.get(column)?;
+    Ok(text
+        .map(|text| {
+            text.parse()
+                .map_err(|error| format!("{column} is {text:?}: {error}"))
+        })
+        .transpose())
+}
+
+/// Gives up on the row, not on the query.
+macro_rules! row_try {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(text) => return Ok(Err(text)),
+        }
+    };
+}
+pub(super) use row_try;
+
+const RULES: &str = "SELECT * FROM rule ORDER BY priority, name";
+
+fn rule(row: &Row<'_>) -> rusqlite::Result<RowResult<Rule>> {
+    let class: Option<String> = row.get("class")?;
+    let action: String = row.get("action")?;
+    let action = match (action.as_str(), class) {
+        ("enrol", Some(class)) => Action::Enrol { class },
+        ("hold", Some(class)) => Action::Hold { class },
+        ("ignore", None) => Action::Ignore,
+        (action, class) => {
+            return Ok(Err(format!(
+                "action {action:?} does not go with class {class:?}"
+            )));
+        }
+    };
+    Ok(Ok(Rule {
+        name: row.get("name")?,
+        priority: row.get("priority")?,
+        arch: row_try!(parsed(row, "arch")?),
+        firmware: row_try!(parsed(row, "firmware")?),
+        mac_prefix: row.get("mac_prefix")?,
+        product: row.get("product")?,
+        vendor: row.get("vendor")?,
+        action,
+        node_prefix: row.get("node_prefix")?,
+    }))
+}
+
+const NODES: &str = "SELECT * FROM node ORDER BY name";
+
+fn node(row: &Row<'_>) -> rusqlite::Result<RowResult<Node>> {
+    let key: Option<String> = row.get("public_key")?;
+    Ok(Ok(Node {
+        name: row.get("name")?,
+        mac: row_try!(parsed(row, "mac")?),
+        uuid: row_try!(parsed(row, "uuid")?),
+        arch: row_try!(parsed(row, "arch")?),
+        firmware: row_try!(parsed(row, "firmware")?),
+        class: row.get("class")?,
+        public_key: key.as_deref().and_then(parse_key),
+        ip: row_try!(parsed(row, "ip")?),
+        hold: row.get("hold")?,
+    }))
+}
+
+fn classes(
+    db: &Connection,
+    problems: &mut Vec<Problem>,
+) -> rusqlite::Result<BTreeMap<String, Class>> {
+    let classes = good_rows(db, "class", "SELECT * FROM class", problems, class)?;
+    let mut classes: BTreeMap<String, Class> = classes
+        .into_iter()
+        .map(|class| (class.name.clone(), class))
+        .collect();
+    let packages =
+        "SELECT class, package, version FROM class_package ORDER BY class, position, package";
+    each(db, packages, |row| {
+        if let Some(class) = classes.get_mut(&row.get::<_, String>(0)?) {
+            class.packages.push(PackageRef {
+                name: row.get(1)?,
+                version: row.get(2)?,
+            });
+        }
+        Ok(())
+    })?;
+    for (class, arch, boot) in good_rows(db, "boot image of class", IMAGES, problems, image)? {
+        if let Some(class) = classes.get_mut(&class) {
+            class.images.insert(arch, boot);
+        }
+    }
+    Ok(classes)
+}
+
+fn class(row: &Row<'_>) -> rusqlite::Result<RowResult<Class>> {
+    let key_policy = match row.get::<_, String>("key_policy")?.as_str() {
+        "open" => KeyPolicy::Open,
+        "approval" => KeyPolicy::Approval,
+        other => return Ok(Err(format!("key_policy is {other:?}"))),
+    };
+    let on_silence = match row.get::<_, String>("on_silence")?.as_str() {
+        "run" => OnSilence::Run,
+        "hold" => OnSilence::Hold,
+        other => return Ok(Err(format!("on_silence is {other:?}"))),
+    };
+    let foreign_disk = match row.get::<_, String>("foreign_disk")?.as_str() {
+        "keep" => ForeignDisk::Keep,
+        "overwrite" => ForeignDisk::Overwrite,
+        other => return Ok(Err(format!("foreign_disk is {other:?}"))),
+    };
+    Ok(Ok(Class {
+        name: row.get("name")?,
+        key_policy,
+        policy: Policy {
+            on_silence,
+            foreign_disk,
+            disk: row.get("disk")?,
+        },
+        packages: Vec::new(),
+        images: BTreeMap::new(),
+    }))
+}
+
+const IMAGES: &str = "
+    SELECT ci.class, ci.arch, i.name, i.version,
+           i.uki, u.size AS uki_size, i.efi, e.size AS efi_size,
+           i.bios_boot, b.size AS bios_boot_size, i.bios_core, c.size AS bios_core_size
+    FROM class_image ci
+    LEFT JOIN boot_image i ON i.name = ci.image AND i.version = ci.version AND i.arch = ci.arch
+    LEFT JOIN blob u ON u.sha256 = i.uki
+    LEFT JOIN blob e ON e.sha256 = i.efi
+    LEFT JOIN blob b ON b.sha256 = i.bios_boot
+    LEFT JOIN blob c ON c.sha256 = i.bios_core";
+
+fn image(row: &Row<'_>) -> rusqlite::Result<RowResult<(String, Arch, Boot)>> {
+    let arch: Option<Arch> = row_try!(parsed(row, "arch")?);
+    let name: Option<String> = row.get("name")?;
+    let uki = row_try!(blob(row, "uki", "uki_size")?);
+    let efi = row_try!(blob(row, "efi", "efi_size")?);
+    let (Some(arch), Some(name), Some(image), Some(efi)) = (arch, name, uki, efi) else {
+        return Ok(Err("it names a boot image that is not there".into()));
+    };
+    let boot = Boot {
+        name,
+        version: row.get("version")?,
+        image,
+        loader: Loader {
+            efi,
+            bios_boot: row_try!(blob(row, "bios_boot", "bios_boot_size")?),
+            bios_core: row_try!(blob(row, "bios_core", "bios_core_size")?),
+        },
+    };
+    Ok(Ok((row.get("class")?, arch, boot)))
+}
+
+/// A blob by the columns of its digest and its size.
+fn blob(row: &Row<'_>, digest: &str, size: &str) -> rusqlite::Result<RowResult<Option<BlobRef>>> {
+    let sha256: Option<Digest> = row_try!(parsed(row, digest)?);
+    let size: Option<i64> = row.get(size)?;
+    Ok(match (sha256, size) {
+        (None, _) => Ok(None),
+        (Some(sha256), Some(size)) => Ok(Some(BlobRef {
+            sha256,
+            size: size.unsigned_abs(),
+        })),
+        (Some(sha256), None) => Err(format!(
+            "{digest} is {sha256}, which is not in the table blob"
+        )),
+    })
+}
+
+fn packages(
+    db: &Connection,
+    problems: &mut Vec<Problem>,
+) -> rusqlite::Result<BTreeMap<PackageRef, Vec<Package>>> {
+    let mut files = by_package(db, "package_file", FILES, problems, file)?;
+    let mut processes = by_package(db, "package_process", PROCESSES, problems, process)?;
+    let mut packages: BTreeMap<PackageRef, Vec<Package>> = BTreeMap::new();
+    each(
+        db,
+        "SELECT id, name, version, arch FROM package ORDER BY id",
+        |row| {
+            let id: i64 = row.get(0)?;
+            let arch: String = row.get(3)?;
+            let key = PackageRef {
+                name: row.get(1)?,
+                version: row.get(2)?,
+            };
+            packages.entry(key).or_default().push(Package {
+                // The schema knows the four values; `all` is the one that is no architecture.
+                arch: arch.parse().ok(),
+                files: files.remove(&id).unwrap_or_default(),
+                processes: processes.remove(&id).unwrap_or_default(),
+            });
+            Ok(())
+        },
+    )?;
+    Ok(packages)
+}
+
+/// Rows grouped by their column `package_id`, in the order of the query.
+fn by_package<T>(
+    db: &Connection,
+    table: &'static str,
+    query: &str,
+    problems: &mut Vec<Problem>,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<RowResult<T>>,
+) -> rusqlite::Result<HashMap<i64, Vec<T>>> {
+    let rows = good_rows(db, table, query, problems, |row| {
+        let id: i64 = row.get("package_id")?;
+        Ok(read(row)?.map(|value| (id, value)))
+    })?;
+    let mut groups: HashMap<i64, Vec<T>> = HashMap::new();
+    for (id, value) in rows {
+        groups.entry(id).or_default().push(value);
+    }
+    Ok(groups)
+}
+
+const FILES: &str = "
+    SELECT f.path, f.package_id, f.kind, f.mode, f.uid, f.gid, f.sha256, f.target, b.size
+    FROM package_file f LEFT JOIN blob b ON b.sha256 = f.sha256
+    ORDER BY f.package_id, f.path";
+
+fn file(row: &Row<'_>) -> rusqlite::Result<RowResult<File>> {
+    let content = match row.get::<_, String>("kind")?.as_str() {
+        "file" => match row_try!(blob(row, "sha256", "size")?) {
+            Some(blob) => Content::Regular(blob),
+            None => return Ok(Err("a file without sha256".into())),
+        },
+        "link" => Content::Symlink(row.get("target")?),
+        "dir" => Content::Directory(Empty {}),
+        other => return Ok(Err(format!("kind is {other:?}"))),
+    };
+    Ok(Ok(File {
+        path: row.get("path")?,
+        mode: row.get("mode")?,
+        uid: row.get("uid")?,
+        gid: row.get("gid")?,
+        content,
+    }))
+}
+
+const PROCESSES: &str = "
+    SELECT pp.name, pp.package_id, p.name AS package, pp.argv, pp.env, pp.restart
+    FROM package_process pp JOIN package p ON p.id = pp.package_id
+    ORDER BY pp.package_id, pp.position, pp.name";
+
+fn process(row: &Row<'_>) -> rusqlite::Result<RowResult<Process>> {
+    let restart = match row.get::<_, String>("restart")?.as_str() {
+        "always" => Restart::Always,
+        "on-failure" => Restart::OnFailure,
+        "never" => Restart::Never,
+        other => return Ok(Err(format!("restart is {other:?}"))),
+    };
+    Ok(Ok(Process {
+        name: row.get("name")?,
+        package: row.get("package")?,
+        argv: row_try!(texts(row, "argv")?),
+        env: row_try!(texts(row, "env")?),
+        restart,
+    }))
+}
+
+/// A JSON array of text.
+fn texts(row: &Row<'_>, column: &str) -> rusqlite::Result<RowResult<Vec<String>>> {
+    let json: String = row.get(column)?;
+    Ok(serde_json::from_str(&json)
+        .map_err(|error| format!("{column} is not a JSON array of text: {error}")))
+}
+
+fn each(
+    db: &Connection,
+    query: &str,
+    mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut statement = db.prepare(query)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take(row)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,369 @@
+//! `state.db`: what is observed. Written by bootd alone, in batches; read by everybody.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use bootd_protocol::digest::Digest;
+use bootd_protocol::identity::{Arch, Firmware, Mac};
+use rusqlite::{Connection, OpenFlags, Transaction, params};
+
+use crate::error::{Error, Result};
+use crate::keys::{PublicKey, key_text};
+
+mod rows;
+
+const SCHEMA: &str = include_str!("state.sql");
+const VERSION: i64 = 1;
+const APPLICATION_ID: i64 = 0x6274_6473;
+
+/// How many events are kept.
+const KEPT_EVENTS: i64 = 100_000;
+
+/// How a node is doing. Times are Unix milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeState {
+    /// Its name in the catalog.
+    pub node: String,
+    /// The card it spoke from.
+    pub mac: Option<Mac>,
+    /// Its address.
+    pub address: Option<Ipv4Addr>,
+    /// Processor architecture.
+    pub arch: Option<Arch>,
+    /// Firmware.
+    pub firmware: Option<Firmware>,
+    /// Where it is on its way, by bootd's name for it.
+    pub stage: String,
+    /// Since when.
+    pub stage_since_ms: i64,
+    /// When it was last heard.
+    pub last_seen_ms: i64,
+    /// The manifest that it runs.
+    pub running: Option<Digest>,
+    /// The manifest that it should run.
+    pub wanted: Option<Digest>,
+    /// The manifest that failed on it.
+    pub failed: Option<Digest>,
+    /// Bytes of its download that it has.
+    pub progress_done: u64,
+    /// Bytes of its download in all; 0: none is going on.
+    pub progress_total: u64,
+    /// The last thing it said.
+    pub message: String,
+    /// A key that waits for approval.
+    pub offered_key: Option<PublicKey>,
+}
+
+/// An address given to a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The address.
+    pub ip: Ipv4Addr,
+    /// The machine.
+    pub mac: Mac,
+    /// Until when, in Unix milliseconds.
+    pub expires_ms: i64,
+    /// What it calls itself.
+    pub hostname: String,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When, in Unix milliseconds.
+    pub at_ms: i64,
+    /// To which node.
+    pub node: Option<String>,
+    /// One word.
+    pub kind: String,
+    /// A sentence.
+    pub text: String,
+}
+
+/// The last message of a key: older ones are replays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyReplay {
+    /// The node's public key.
+    pub key: PublicKey,
+    /// Number of its boot.
+    pub boot: u64,
+    /// Number of its message in that boot.
+    pub seq: u64,
+}
+
+/// One thing to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A node's state, whole.
+    Node(Box<NodeState>),
+    /// A node is no longer in the catalog.
+    ForgetNode(String),
+    /// A lease, new or renewed.
+    Lease(Lease),
+    /// An address is free again.
+    FreeLease(Ipv4Addr),
+    /// Something happened.
+    Event(Event),
+    /// A key's last message.
+    Replay(KeyReplay),
+    /// A counter's value.
+    Counter(&'static str, u64),
+}
+
+/// An open `state.db`.
+#[derive(Debug)]
+pub struct StateStore {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl StateStore {
+    /// Opens `state.db` for writing, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Newer`], [`Error::Foreign`], what SQLite and the file system refuse.
+    pub fn open(path: &Path) -> Result<Self> {
+        let sql = Error::sql(path);
+        let connection = Connection::open(path).map_err(&sql)?;
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+            .map_err(&sql)?;
+        let store = StateStore {
+            path: path.to_owned(),
+            connection,
+        };
+        if store.pragma("application_id")? == 0 && store.is_empty()? {
+            let script = format!("BEGIN IMMEDIATE; {SCHEMA}; COMMIT;");
+            store.connection.execute_batch(&script).map_err(&sql)?;
+        }
+        store.check()?;
+        Ok(store)
+    }
+
+    /// Opens `state.db` for reading; `None` where no bootd has run yet.
+    ///
+    /// # Errors
+    /// [`Error::Newer`], [`Error::Foreign`], what SQLite refuses.
+    pub fn read_only(path: &Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(Error::sql(path))?;
+        let store = StateStore {
+            path: path.to_owned(),
+            connection,
+        };
+        store.check()?;
+        Ok(Some(store))
+    }
+
+    /// Writes a batch in one transaction.
+    ///
+    /// # Errors
+    /// What SQLite refuses; nothing of the batch is written then.
+    pub fn write(&mut self, batch: &[Record]) -> Result<()> {
+        let sql = Error::sql(&self.path);
+        let transaction = self.connection.transaction().map_err(&sql)?;
+        for record in batch {
+            write_record(&transaction, record).map_err(&sql)?;
+        }
+        if batch
+            .iter()
+            .any(|record| matches!(record, Record::Event(_)))
+        {
+            let prune = "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?1";
+            transaction.execute(prune, [KEPT_EVENTS]).map_err(&sql)?;
+        }
+        transaction.commit().map_err(&sql)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.pragma("application_id")? != APPLICATION_ID {
+            return Err(Error::Foreign {
+                path: self.path.clone(),
+                expected: "state",
+            });
+        }
+        match self.pragma("user_version")? {
+            found if found > VERSION => Err(Error::Newer {
+                path: self.path.clone(),
+                found,
+                known: VERSION,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        self.connection
+            .query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
+                row.get(0)
+            })
+            .map_err(Error::sql(&self.path))
+    }
+
+    fn pragma(&self, name: &str) -> Result<i64> {
+        self.connection
+            .pragma_query_value(None, name, |row| row.get(0))
+            .map_err(|source| match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::NotADatabase) => Error::Foreign {
+                    path: self.path.clone(),
+                    expected: "state",
+                },
+                _ => Error::sql(&self.path)(source),
+            })
+    }
+}
+
+/// SQLite's integers are signed: what does not fit stays at the largest.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn write_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Result<()> {
+    let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+        transaction.prepare_cached(sql)?.execute(values).map(|_| ())
+    };
+    match record {
+        Record::Node(state) => rows::write_node(transaction, state),
+        Record::ForgetNode(node) => run("DELETE FROM node_state WHERE node = ?1", &[node]),
+        Record::Lease(lease) => run(
+            "INSERT OR REPLACE INTO lease (ip, mac, expires_ms, hostname) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                lease.ip.to_string(),
+                lease.mac.to_string(),
+                lease.expires_ms,
+                lease.hostname
+            ],
+        ),
+        Record::FreeLease(ip) => run("DELETE FROM lease WHERE ip = ?1", &[&ip.to_string()]),
+        Record::Event(event) => run(
+            "INSERT INTO event (at_ms, node, kind, text) VALUES (?1, ?2, ?3, ?4)",
+            params![event.at_ms, event.node, event.kind, event.text],
+        ),
+        Record::Replay(replay) => run(
+            "INSERT OR REPLACE INTO key_replay (key, boot, seq) VALUES (?1, ?2, ?3)",
+            params![
+                key_text(&replay.key),
+                number(replay.boot),
+                number(replay.seq)
+            ],
+        ),
+        Record::Counter(name, value) => run(
+            "INSERT OR REPLACE INTO counter (name, value) VALUES (?1, ?2)",
+            params![name, number(*value)],
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> NodeState {
+        NodeState {
+            node: "a".into(),
+            mac: Some(Mac([2, 0, 0, 0, 0, 1])),
+            address: Some(Ipv4Addr::new(10, 0, 0, 7)),
+            arch: Some(Arch::X86_64),
+            firmware: Some(Firmware::Uefi),
+            stage: "running".into(),
+            stage_since_ms: 1,
+            last_seen_ms: 2,
+            running: Some(Digest::of(b"m")),
+            wanted: Some(Digest::of(b"m")),
+            failed: None,
+            progress_done: 5,
+            progress_total: 10,
+            message: "well".into(),
+            offered_key: Some([7; 32]),
+        }
+    }
+
+    #[test]
+    fn reads_back_what_it_wrote_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let lease = Lease {
+            ip: Ipv4Addr::new(10, 0, 0, 7),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            expires_ms: 9,
+            hostname: "a".into(),
+        };
+        let replay = KeyReplay {
+            key: [7; 32],
+            boot: 3,
+            seq: u64::MAX,
+        };
+        let event = Event {
+            at_ms: 4,
+            node: Some("a".into()),
+            kind: "stage".into(),
+            text: "it runs".into(),
+        };
+        let mut store = StateStore::open(&path).unwrap();
+        store
+            .write(&[
+                Record::Node(Box::new(node())),
+                Record::Lease(lease.clone()),
+                Record::Event(event.clone()),
+                Record::Replay(replay),
+                Record::Counter("http_bytes", 12),
+            ])
+            .unwrap();
+        drop(store);
+
+        let mut store = StateStore::open(&path).unwrap();
+        assert_eq!(store.nodes().unwrap(), [node()]);
+        assert_eq!(store.leases().unwrap(), std::slice::from_ref(&lease));
+        assert_eq!(
+            store.events(Some("a"), 10).unwrap(),
+            std::slice::from_ref(&event)
+        );
+        assert_eq!(store.events(None, 10).unwrap(), [event]);
+        assert_eq!(store.events(Some("b"), 10).unwrap(), []);
+        let stored = KeyReplay {
+            seq: i64::MAX.unsigned_abs(),
+            ..replay
+        };
+        assert_eq!(store.replays().unwrap(), [stored]);
+        assert_eq!(store.counters().unwrap(), [("http_bytes".to_owned(), 12)]);
+
+        let gone = [Record::ForgetNode("a".into()), Record::FreeLease(lease.ip)];
+        store.write(&gone).unwrap();
+        let reader = StateStore::read_only(&path).unwrap().unwrap();
+        assert_eq!(reader.nodes().unwrap(), []);
+        assert_eq!(reader.leases().unwrap(), []);
+    }
+
+    #[test]
+    fn refuses_what_is_newer_or_something_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        assert!(StateStore::read_only(&path).unwrap().is_none());
+        drop(StateStore::open(&path).unwrap());
+        let raw = Connection::open(&path).unwrap();
+        raw.execute_batch("PRAGMA user_version = 9").unwrap();
+        assert!(matches!(
+            StateStore::open(&path),
+            Err(Error::Newer { found: 9, .. })
+        ));
+        drop(raw);
+
+        let other = dir.path().join("other.db");
+        Connection::open(&other)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (x)")
+            .unwrap();
+        assert!(matches!(
+            StateStore::open(&other),
+            Err(Error::Foreign { .. })
+        ));
+        std::fs::write(&other, "not a database at all, but long enough to look").unwrap();
+        assert!(matches!(
+            StateStore::read_only(&other),
+            Err(Error::Foreign { .. })
+        ));
+    }
+}

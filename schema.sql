@@ -1,0 +1,470 @@
+-- The catalog: what every machine should be. This file is the one truth of its tables.
+--
+-- catalog.db is written by people (`sqlite3 catalog.db`, `catalog`) and seldom by bootd; what is
+-- observed stands in state.db. A committed edit, by any tool, is in force within a second.
+-- The edit you will make most often:
+--
+--     UPDATE class_package SET version = '2.0' WHERE class = 'web' AND package = 'site';
+--
+-- Rules of this file:
+-- * STRICT tables and SQLite 3.40 features only: that is the `sqlite3` of Debian 12.
+-- * References are guarded by triggers, not by REFERENCES: the shell leaves foreign keys switched
+--   off, and a trigger can say what to do instead. One mechanism, always on.
+-- * A check's name is the sentence that a person reads when it fails.
+-- * Every change of every table moves `generation` on.
+-- * The journal is a rollback journal, never WAL: the `sqlite3` of Debian 12 has the WAL-reset bug.
+
+PRAGMA application_id = 0x62746364; -- "btcd"
+PRAGMA user_version = 1;
+
+CREATE TABLE generation (
+    id    INTEGER PRIMARY KEY CONSTRAINT "generation has one row" CHECK (id = 1),
+    value INTEGER NOT NULL
+) STRICT;
+INSERT INTO generation VALUES (1, 1);
+
+-- Blobs ------------------------------------------------------------------------------------------
+
+-- Content in blobs/sha256/, named by its SHA-256 (64 lower-case hexadecimal digits).
+CREATE TABLE blob (
+    sha256 TEXT PRIMARY KEY
+        CONSTRAINT "sha256 is 64 lower-case hexadecimal digits"
+        CHECK (length(sha256) = 64 AND sha256 NOT GLOB '*[^0-9a-f]*'),
+    size   INTEGER NOT NULL CONSTRAINT "size is in bytes, from 0" CHECK (size >= 0)
+) STRICT, WITHOUT ROWID;
+
+-- Packages ---------------------------------------------------------------------------------------
+
+CREATE TABLE package (
+    id      INTEGER PRIMARY KEY,
+    name    TEXT NOT NULL
+        CONSTRAINT "a package name is lower-case letters, digits and . + - _"
+        CHECK (name GLOB '[a-z0-9]*' AND name NOT GLOB '*[^a-z0-9.+_-]*' AND length(name) <= 100),
+    version TEXT NOT NULL
+        CONSTRAINT "a version begins with a letter or digit; then also . + - ~ : _"
+        CHECK (version GLOB '[A-Za-z0-9]*' AND version NOT GLOB '*[^A-Za-z0-9.+~:_-]*'
+               AND length(version) <= 100),
+    arch    TEXT NOT NULL
+        CONSTRAINT "arch is x86_64, aarch64, riscv64 or all"
+        CHECK (arch IN ('x86_64', 'aarch64', 'riscv64', 'all')),
+    UNIQUE (name, version, arch)
+) STRICT;
+
+-- The files of a package. kind 'file' has a sha256, 'link' a target, 'dir' neither.
+CREATE TABLE package_file (
+    package_id INTEGER NOT NULL,
+    path       TEXT NOT NULL
+        CONSTRAINT "path is absolute, without . or .. parts, double or trailing slashes"
+        CHECK (path GLOB '/?*' AND path NOT GLOB '*/' AND path NOT GLOB '*//*'
+               AND path || '/' NOT GLOB '*/./*' AND path || '/' NOT GLOB '*/../*'
+               AND instr(path, char(0)) = 0 AND length(path) <= 4096),
+    kind       TEXT NOT NULL
+        CONSTRAINT "kind is file, link or dir" CHECK (kind IN ('file', 'link', 'dir')),
+    mode       INTEGER NOT NULL
+        CONSTRAINT "mode is permission bits, 0 to 4095 (octal 7777)" CHECK (mode BETWEEN 0 AND 4095),
+    uid        INTEGER NOT NULL DEFAULT 0
+        CONSTRAINT "uid is from 0 to 4294967294" CHECK (uid BETWEEN 0 AND 4294967294),
+    gid        INTEGER NOT NULL DEFAULT 0
+        CONSTRAINT "gid is from 0 to 4294967294" CHECK (gid BETWEEN 0 AND 4294967294),
+    sha256     TEXT,
+    target     TEXT,
+    PRIMARY KEY (package_id, path),
+    CONSTRAINT "a file has a sha256, a link has a target, a dir has neither"
+        CHECK ((sha256 IS NOT NULL) = (kind = 'file') AND (target IS NOT NULL) = (kind = 'link')
+               AND target IS NOT '')
+) STRICT, WITHOUT ROWID;
+CREATE INDEX package_file_by_blob ON package_file (sha256) WHERE sha256 IS NOT NULL;
+
+-- What `init` starts, by position. argv and env are JSON arrays of text.
+CREATE TABLE package_process (
+    package_id INTEGER NOT NULL,
+    position   INTEGER NOT NULL,
+    name       TEXT NOT NULL
+        CONSTRAINT "a process name is letters, digits and . + - _ @"
+        CHECK (name GLOB '[A-Za-z0-9]*' AND name NOT GLOB '*[^A-Za-z0-9.+_@-]*' AND length(name) <= 100),
+    argv       TEXT NOT NULL
+        CONSTRAINT "argv is a JSON array that begins with an absolute path"
+        CHECK (json_valid(argv) AND json_type(argv) = 'array'
+               AND coalesce(json_extract(argv, '$[0]') GLOB '/?*', 0)),
+    env        TEXT NOT NULL DEFAULT '[]'
+        CONSTRAINT "env is a JSON array of KEY=value"
+        CHECK (json_valid(env) AND json_type(env) = 'array'),
+    restart    TEXT NOT NULL DEFAULT 'always'
+        CONSTRAINT "restart is always, on-failure or never"
+        CHECK (restart IN ('always', 'on-failure', 'never')),
+    PRIMARY KEY (package_id, name)
+) STRICT, WITHOUT ROWID;
+
+-- Boot images ------------------------------------------------------------------------------------
+
+-- A unified kernel image and the loader that starts it from the local disk, all by SHA-256.
+-- Without bios_boot and bios_core it is for UEFI machines only.
+CREATE TABLE boot_image (
+    name      TEXT NOT NULL
+        CONSTRAINT "a boot image name is lower-case letters, digits and . + - _"
+        CHECK (name GLOB '[a-z0-9]*' AND name NOT GLOB '*[^a-z0-9.+_-]*' AND length(name) <= 100),
+    version   TEXT NOT NULL
+        CONSTRAINT "a version begins with a letter or digit; then also . + - ~ : _"
+        CHECK (version GLOB '[A-Za-z0-9]*' AND version NOT GLOB '*[^A-Za-z0-9.+~:_-]*'
+               AND length(version) <= 100),
+    arch      TEXT NOT NULL
+        CONSTRAINT "arch is x86_64, aarch64 or riscv64"
+        CHECK (arch IN ('x86_64', 'aarch64', 'riscv64')),
+    uki       TEXT NOT NULL,
+    efi       TEXT NOT NULL,
+    bios_boot TEXT,
+    bios_core TEXT,
+    PRIMARY KEY (name, version, arch),
+    CONSTRAINT "bios_boot and bios_core go together: give both or neither"
+        CHECK ((bios_boot IS NULL) = (bios_core IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- Classes ----------------------------------------------------------------------------------------
+
+CREATE TABLE class (
+    name         TEXT PRIMARY KEY
+        CONSTRAINT "a class name is lower-case letters, digits and . - _"
+        CHECK (name GLOB '[a-z0-9]*' AND name NOT GLOB '*[^a-z0-9._-]*' AND length(name) <= 60),
+    -- open: a node's key is bound at first contact; approval: after `catalog approve NODE`.
+    key_policy   TEXT NOT NULL DEFAULT 'approval'
+        CONSTRAINT "key_policy is open or approval" CHECK (key_policy IN ('open', 'approval')),
+    -- When no master answers: run what the disk holds, or hold (keep asking, run nothing).
+    on_silence   TEXT NOT NULL DEFAULT 'run'
+        CONSTRAINT "on_silence is run or hold" CHECK (on_silence IN ('run', 'hold')),
+    -- When the disk holds somebody else's data: keep it (and do not install), or overwrite it.
+    foreign_disk TEXT NOT NULL DEFAULT 'keep'
+        CONSTRAINT "foreign_disk is keep or overwrite" CHECK (foreign_disk IN ('keep', 'overwrite')),
+    -- The disk to install on; NULL: the first that fits.
+    disk         TEXT
+        CONSTRAINT "disk is a kernel name without /dev/, such as vda or nvme0n1"
+        CHECK (disk GLOB '[a-z]*' AND disk NOT GLOB '*[^A-Za-z0-9_!-]*' AND length(disk) <= 32),
+    comment      TEXT NOT NULL DEFAULT ''
+) STRICT, WITHOUT ROWID;
+
+-- The packages of a class, by position: base packages last. Where two packages hold the same path,
+-- the lower position wins. The node's architecture picks the build; without one, arch 'all'.
+CREATE TABLE class_package (
+    class    TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    package  TEXT NOT NULL,
+    version  TEXT NOT NULL,
+    PRIMARY KEY (class, package)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX class_package_by_package ON class_package (package, version);
+
+-- The boot image of a class, one for each architecture its nodes may have.
+CREATE TABLE class_image (
+    class   TEXT NOT NULL,
+    arch    TEXT NOT NULL,
+    image   TEXT NOT NULL,
+    version TEXT NOT NULL,
+    PRIMARY KEY (class, arch)
+) STRICT, WITHOUT ROWID;
+
+-- Machines ---------------------------------------------------------------------------------------
+
+-- Which unknown machines become nodes of which class: lowest priority number first, then by name;
+-- the first rule whose every set column matches decides. NULL matches everything.
+CREATE TABLE rule (
+    name        TEXT PRIMARY KEY
+        CONSTRAINT "a rule name is lower-case letters, digits and . - _"
+        CHECK (name GLOB '[a-z0-9]*' AND name NOT GLOB '*[^a-z0-9._-]*' AND length(name) <= 60),
+    priority    INTEGER NOT NULL DEFAULT 100,
+    arch        TEXT CONSTRAINT "arch is x86_64, aarch64 or riscv64"
+        CHECK (arch IN ('x86_64', 'aarch64', 'riscv64')),
+    firmware    TEXT CONSTRAINT "firmware is bios or uefi" CHECK (firmware IN ('bios', 'uefi')),
+    -- The beginning of a MAC address: '52:54:00'.
+    mac_prefix  TEXT CONSTRAINT "mac_prefix is like 52:54:00, in lower case"
+        CHECK (mac_prefix <> '' AND mac_prefix NOT GLOB '*[^0-9a-f:]*' AND length(mac_prefix) <= 17),
+    -- What the machine says of itself; * stands for any text: 'PowerEdge R6*'.
+    product     TEXT CONSTRAINT "product is a text, or NULL for any" CHECK (product <> ''),
+    vendor      TEXT CONSTRAINT "vendor is a text, or NULL for any" CHECK (vendor <> ''),
+    -- enrol: make it a node; hold: make it a node that waits (node.hold = 1); ignore: no answer.
+    action      TEXT NOT NULL DEFAULT 'enrol'
+        CONSTRAINT "action is enrol, hold or ignore" CHECK (action IN ('enrol', 'hold', 'ignore')),
+    class       TEXT,
+    -- A new node's name is this and the last six digits of its MAC address.
+    node_prefix TEXT NOT NULL DEFAULT 'node-'
+        CONSTRAINT "node_prefix is lower-case letters, digits and -"
+        CHECK (node_prefix GLOB '[a-z0-9]*' AND node_prefix NOT GLOB '*[^a-z0-9-]*'
+               AND length(node_prefix) <= 40),
+    comment     TEXT NOT NULL DEFAULT '',
+    CONSTRAINT "enrol and hold need a class; ignore has none"
+        CHECK ((class IS NULL) = (action = 'ignore'))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE node (
+    name       TEXT PRIMARY KEY
+        CONSTRAINT "a node name is a host name: lower-case letters, digits, - and ."
+        CHECK (name GLOB '[a-z0-9]*' AND name NOT GLOB '*[^a-z0-9.-]*' AND length(name) <= 60),
+    mac        TEXT UNIQUE
+        CONSTRAINT "mac is like 52:54:00:12:34:56, in lower case"
+        CHECK (mac GLOB '[0-9a-f][0-9a-f]:[0-9a-f][0-9a-f]:[0-9a-f][0-9a-f]:[0-9a-f][0-9a-f]:[0-9a-f][0-9a-f]:[0-9a-f][0-9a-f]'),
+    uuid       TEXT UNIQUE
+        CONSTRAINT "uuid is like 123e4567-e89b-12d3-a456-426614174000, in lower case"
+        CHECK (length(uuid) = 36 AND uuid NOT GLOB '*[^0-9a-f-]*'
+               AND uuid GLOB '????????-????-????-????-????????????'
+               AND length(replace(uuid, '-', '')) = 32),
+    arch       TEXT CONSTRAINT "arch is x86_64, aarch64 or riscv64"
+        CHECK (arch IN ('x86_64', 'aarch64', 'riscv64')),
+    firmware   TEXT CONSTRAINT "firmware is bios or uefi" CHECK (firmware IN ('bios', 'uefi')),
+    class      TEXT NOT NULL,
+    -- The node's ed25519 key, bound at first contact. NULL: none bound yet; set it to NULL to let
+    -- a machine whose disk was replaced introduce itself again.
+    public_key TEXT UNIQUE
+        CONSTRAINT "public_key is 64 lower-case hexadecimal digits"
+        CHECK (length(public_key) = 64 AND public_key NOT GLOB '*[^0-9a-f]*'),
+    -- A reserved address; NULL: one of the network's pool.
+    ip         TEXT UNIQUE
+        CONSTRAINT "ip is an IPv4 address such as 10.0.0.7"
+        CHECK (ip GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND ip NOT GLOB '*[^0-9.]*' AND length(ip) <= 15),
+    -- 1: the node waits, runs nothing, until this is 0.
+    hold       INTEGER NOT NULL DEFAULT 0 CONSTRAINT "hold is 0 or 1" CHECK (hold IN (0, 1)),
+    comment    TEXT NOT NULL DEFAULT '',
+    CONSTRAINT "a node needs a mac or a uuid to be known by"
+        CHECK (mac IS NOT NULL OR uuid IS NOT NULL)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX node_by_class ON node (class);
+
+-- The networks that bootd answers on.
+CREATE TABLE network (
+    name          TEXT PRIMARY KEY
+        CONSTRAINT "a network name is lower-case letters, digits and . - _"
+        CHECK (name GLOB '[a-z0-9]*' AND name NOT GLOB '*[^a-z0-9._-]*' AND length(name) <= 60),
+    subnet        TEXT NOT NULL UNIQUE
+        CONSTRAINT "subnet is like 10.0.0.0/24"
+        CHECK (subnet GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*/[0-9]*' AND subnet NOT GLOB '*[^0-9./]*'
+               AND length(subnet) <= 18),
+    -- Both or neither; without them only nodes with a reserved ip get an address.
+    pool_first    TEXT CONSTRAINT "pool_first is an IPv4 address"
+        CHECK (pool_first GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND pool_first NOT GLOB '*[^0-9.]*'),
+    pool_last     TEXT CONSTRAINT "pool_last is an IPv4 address"
+        CHECK (pool_last GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND pool_last NOT GLOB '*[^0-9.]*'),
+    router        TEXT CONSTRAINT "router is an IPv4 address"
+        CHECK (router GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND router NOT GLOB '*[^0-9.]*'),
+    -- Addresses, separated by commas.
+    dns           TEXT NOT NULL DEFAULT ''
+        CONSTRAINT "dns is IPv4 addresses separated by commas" CHECK (dns NOT GLOB '*[^0-9., ]*'),
+    lease_seconds INTEGER NOT NULL DEFAULT 3600
+        CONSTRAINT "lease_seconds is from 60 to 31536000 (a year)"
+        CHECK (lease_seconds BETWEEN 60 AND 31536000),
+    -- The address that bootd gives as its own; NULL: the one of the interface it was asked on.
+    server        TEXT CONSTRAINT "server is an IPv4 address"
+        CHECK (server GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND server NOT GLOB '*[^0-9.]*'),
+    CONSTRAINT "pool_first and pool_last go together: give both or neither"
+        CHECK ((pool_first IS NULL) = (pool_last IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- Keys whose composites may be installed (minisign public keys). See `catalog trust`.
+CREATE TABLE trusted_key (
+    name TEXT PRIMARY KEY CONSTRAINT "a key has a name" CHECK (name <> ''),
+    key  TEXT NOT NULL UNIQUE
+        CONSTRAINT "key is the second line of a minisign .pub file, 56 characters that begin with RW"
+        CHECK (length(key) = 56 AND key GLOB 'RW*' AND key NOT GLOB '*[^A-Za-z0-9+/=]*')
+) STRICT, WITHOUT ROWID;
+
+-- Guards: what a row names must exist, what is named stays ---------------------------------------
+
+CREATE TRIGGER generation_stays BEFORE DELETE ON generation BEGIN
+    SELECT RAISE(ABORT, 'generation counts the edits of this catalog: leave its row alone');
+END;
+
+CREATE TRIGGER blob_is_its_content BEFORE UPDATE ON blob BEGIN
+    SELECT RAISE(ABORT, 'a blob is named by its content and never changes: insert another row');
+END;
+CREATE TRIGGER blob_keeps_its_size BEFORE INSERT ON blob
+WHEN EXISTS (SELECT 1 FROM blob WHERE sha256 = NEW.sha256 AND size <> NEW.size) BEGIN
+    SELECT RAISE(ABORT, 'this blob is here with another size: one of the two is damaged');
+END;
+CREATE TRIGGER blob_stays_while_named BEFORE DELETE ON blob BEGIN
+    SELECT RAISE(ABORT, 'a package still has this blob: delete the package first')
+    WHERE EXISTS (SELECT 1 FROM package_file WHERE sha256 = OLD.sha256);
+    SELECT RAISE(ABORT, 'a boot image still has this blob: delete the boot image first')
+    WHERE EXISTS (SELECT 1 FROM boot_image WHERE OLD.sha256 IN (uki, efi, bios_boot, bios_core));
+END;
+
+CREATE TRIGGER package_is_new BEFORE INSERT ON package
+WHEN EXISTS (SELECT 1 FROM package WHERE name = NEW.name AND version = NEW.version AND arch = NEW.arch) BEGIN
+    SELECT RAISE(ABORT, 'this version of this package is here already: give it another version');
+END;
+CREATE TRIGGER package_id_is_new BEFORE INSERT ON package
+WHEN EXISTS (SELECT 1 FROM package WHERE id = NEW.id) BEGIN
+    SELECT RAISE(ABORT, 'another package has this id: leave the id out and one is chosen');
+END;
+CREATE TRIGGER package_keeps_its_name BEFORE UPDATE ON package BEGIN
+    SELECT RAISE(ABORT, 'a package never changes its name, version or arch: install another one');
+END;
+CREATE TRIGGER package_stays_while_listed BEFORE DELETE ON package
+WHEN EXISTS (SELECT 1 FROM class_package WHERE package = OLD.name AND version = OLD.version)
+ AND NOT EXISTS (SELECT 1 FROM package WHERE name = OLD.name AND version = OLD.version AND id <> OLD.id) BEGIN
+    SELECT RAISE(ABORT, 'a class still lists this version of the package: see SELECT * FROM class_package, and give the class another version first');
+END;
+CREATE TRIGGER package_takes_its_rows AFTER DELETE ON package BEGIN
+    DELETE FROM package_file WHERE package_id = OLD.id;
+    DELETE FROM package_process WHERE package_id = OLD.id;
+END;
+
+CREATE TRIGGER package_file_insert BEFORE INSERT ON package_file BEGIN
+    SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package')
+    WHERE NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id);
+    SELECT RAISE(ABORT, 'no blob has this sha256: insert it into blob first')
+    WHERE NEW.sha256 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM blob WHERE sha256 = NEW.sha256);
+END;
+CREATE TRIGGER package_file_update BEFORE UPDATE ON package_file BEGIN
+    SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package')
+    WHERE NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id);
+    SELECT RAISE(ABORT, 'no blob has this sha256: insert it into blob first')
+    WHERE NEW.sha256 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM blob WHERE sha256 = NEW.sha256);
+END;
+
+CREATE TRIGGER package_process_insert BEFORE INSERT ON package_process
+WHEN NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id) BEGIN
+    SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package');
+END;
+CREATE TRIGGER package_process_update BEFORE UPDATE ON package_process
+WHEN NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id) BEGIN
+    SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package');
+END;
+
+CREATE TRIGGER boot_image_insert BEFORE INSERT ON boot_image BEGIN
+    SELECT RAISE(ABORT, 'uki, efi, bios_boot and bios_core must name blobs that are in the table blob')
+    WHERE (SELECT count(*) FROM blob WHERE sha256 IN (NEW.uki, NEW.efi, NEW.bios_boot, NEW.bios_core))
+       <> (SELECT count(DISTINCT value) FROM json_each(json_array(NEW.uki, NEW.efi, NEW.bios_boot, NEW.bios_core)));
+END;
+CREATE TRIGGER boot_image_update BEFORE UPDATE ON boot_image BEGIN
+    SELECT RAISE(ABORT, 'uki, efi, bios_boot and bios_core must name blobs that are in the table blob')
+    WHERE (SELECT count(*) FROM blob WHERE sha256 IN (NEW.uki, NEW.efi, NEW.bios_boot, NEW.bios_core))
+       <> (SELECT count(DISTINCT value) FROM json_each(json_array(NEW.uki, NEW.efi, NEW.bios_boot, NEW.bios_core)));
+    SELECT RAISE(ABORT, 'a boot image never changes its name, version or arch: install another one')
+    WHERE (OLD.name, OLD.version, OLD.arch) <> (NEW.name, NEW.version, NEW.arch);
+END;
+CREATE TRIGGER boot_image_stays_while_used BEFORE DELETE ON boot_image
+WHEN EXISTS (SELECT 1 FROM class_image WHERE image = OLD.name AND version = OLD.version AND arch = OLD.arch) BEGIN
+    SELECT RAISE(ABORT, 'a class still boots this image: see SELECT * FROM class_image, and give the class another image first');
+END;
+
+CREATE TRIGGER class_takes_its_name_along AFTER UPDATE OF name ON class WHEN OLD.name <> NEW.name BEGIN
+    UPDATE class_package SET class = NEW.name WHERE class = OLD.name;
+    UPDATE class_image SET class = NEW.name WHERE class = OLD.name;
+    UPDATE rule SET class = NEW.name WHERE class = OLD.name;
+    UPDATE node SET class = NEW.name WHERE class = OLD.name;
+END;
+CREATE TRIGGER class_stays_while_used BEFORE DELETE ON class BEGIN
+    SELECT RAISE(ABORT, 'nodes still have this class: give them another one first: UPDATE node SET class = ... WHERE class = ...')
+    WHERE EXISTS (SELECT 1 FROM node WHERE class = OLD.name);
+    SELECT RAISE(ABORT, 'a rule still puts machines into this class: delete the rule first, or give it another class')
+    WHERE EXISTS (SELECT 1 FROM rule WHERE class = OLD.name);
+END;
+CREATE TRIGGER class_takes_its_rows AFTER DELETE ON class BEGIN
+    DELETE FROM class_package WHERE class = OLD.name;
+    DELETE FROM class_image WHERE class = OLD.name;
+END;
+
+CREATE TRIGGER class_package_insert BEFORE INSERT ON class_package BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class);
+    SELECT RAISE(ABORT, 'no package has this name: see SELECT DISTINCT name FROM package')
+    WHERE NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package);
+    SELECT RAISE(ABORT, 'this package has no such version: see SELECT name, version, arch FROM package')
+    WHERE NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package AND version = NEW.version);
+END;
+CREATE TRIGGER class_package_update BEFORE UPDATE ON class_package BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class);
+    SELECT RAISE(ABORT, 'no package has this name: see SELECT DISTINCT name FROM package')
+    WHERE NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package);
+    SELECT RAISE(ABORT, 'this package has no such version: see SELECT name, version, arch FROM package')
+    WHERE NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package AND version = NEW.version);
+END;
+
+CREATE TRIGGER class_image_insert BEFORE INSERT ON class_image BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class);
+    SELECT RAISE(ABORT, 'no boot image has this name, version and arch: see SELECT name, version, arch FROM boot_image')
+    WHERE NOT EXISTS (SELECT 1 FROM boot_image WHERE name = NEW.image AND version = NEW.version AND arch = NEW.arch);
+END;
+CREATE TRIGGER class_image_update BEFORE UPDATE ON class_image BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class);
+    SELECT RAISE(ABORT, 'no boot image has this name, version and arch: see SELECT name, version, arch FROM boot_image')
+    WHERE NOT EXISTS (SELECT 1 FROM boot_image WHERE name = NEW.image AND version = NEW.version AND arch = NEW.arch);
+END;
+
+CREATE TRIGGER rule_insert BEFORE INSERT ON rule
+WHEN NEW.class IS NOT NULL AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class) BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class');
+END;
+CREATE TRIGGER rule_update BEFORE UPDATE ON rule
+WHEN NEW.class IS NOT NULL AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class) BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class');
+END;
+
+CREATE TRIGGER node_insert BEFORE INSERT ON node
+WHEN NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class) BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class');
+END;
+CREATE TRIGGER node_update BEFORE UPDATE ON node
+WHEN NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class) BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class');
+END;
+
+-- Every change moves the generation on ------------------------------------------------------------
+
+CREATE TRIGGER blob_insert_counts AFTER INSERT ON blob BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER blob_update_counts AFTER UPDATE ON blob BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER blob_delete_counts AFTER DELETE ON blob BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_insert_counts AFTER INSERT ON package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_update_counts AFTER UPDATE ON package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_delete_counts AFTER DELETE ON package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_file_insert_counts AFTER INSERT ON package_file BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_file_update_counts AFTER UPDATE ON package_file BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_file_delete_counts AFTER DELETE ON package_file BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_process_insert_counts AFTER INSERT ON package_process BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_process_update_counts AFTER UPDATE ON package_process BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_process_delete_counts AFTER DELETE ON package_process BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER boot_image_insert_counts AFTER INSERT ON boot_image BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER boot_image_update_counts AFTER UPDATE ON boot_image BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER boot_image_delete_counts AFTER DELETE ON boot_image BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER class_insert_counts AFTER INSERT ON class BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER class_update_counts AFTER UPDATE ON class BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER class_delete_counts AFTER DELETE ON class BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER class_package_insert_counts AFTER INSERT ON class_package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER class_package_update_counts AFTER UPDATE ON class_package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER class_package_delete_counts AFTER DELETE ON class_package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER class_image_insert_counts AFTER INSERT ON class_image BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER class_image_update_counts AFTER UPDATE ON class_image BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER class_image_delete_counts AFTER DELETE ON class_image BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER rule_insert_counts AFTER INSERT ON rule BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER rule_update_counts AFTER UPDATE ON rule BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER rule_delete_counts AFTER DELETE ON rule BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER node_insert_counts AFTER INSERT ON node BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER node_update_counts AFTER UPDATE ON node BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER node_delete_counts AFTER DELETE ON node BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER network_insert_counts AFTER INSERT ON network BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER network_update_counts AFTER UPDATE ON network BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER network_delete_counts AFTER DELETE ON network BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER trusted_key_insert_counts AFTER INSERT ON trusted_key BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER trusted_key_update_counts AFTER UPDATE ON trusted_key BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER trusted_key_delete_counts AFTER DELETE ON trusted_key BEGIN UPDATE generation SET value = value + 1; END;
+
+-- For people -------------------------------------------------------------------------------------
+
+-- What each class has, in the order in which paths are won.
+CREATE VIEW class_contents AS
+SELECT cp.class, cp.position, cp.package, cp.version, p.arch,
+       count(f.path) AS files, coalesce(sum(b.size), 0) AS bytes
+FROM class_package cp
+LEFT JOIN package p ON p.name = cp.package AND p.version = cp.version
+LEFT JOIN package_file f ON f.package_id = p.id
+LEFT JOIN blob b ON b.sha256 = f.sha256
+GROUP BY cp.class, cp.position, cp.package, p.arch
+ORDER BY cp.class, cp.position, cp.package, p.arch;
+
+-- Where each path of each package comes from.
+CREATE VIEW package_contents AS
+SELECT p.name AS package, p.version, p.arch, f.path, f.kind, printf('%04o', f.mode) AS mode,
+       f.uid, f.gid, b.size, coalesce(f.sha256, f.target) AS content
+FROM package p
+JOIN package_file f ON f.package_id = p.id
+LEFT JOIN blob b ON b.sha256 = f.sha256
+ORDER BY p.name, p.version, p.arch, f.path;
