@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The test bed.
+
+pub mod nbd;
