@@ -1,3 +1,7 @@
-//! The test bed.
+//! The test bed: whole machines under QEMU in a private network, disks whose power can be
+//! cut, and the live view of what the machines do.
 
+pub mod console;
+pub mod lab;
 pub mod nbd;
+pub mod qemu;

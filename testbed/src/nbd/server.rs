@@ -249,7 +249,7 @@ fn refusal(request: &Request, size: u64) -> u32 {
         .offset
         .checked_add(length)
         .is_none_or(|end| end > size);
-    let torn = request.offset % sector != 0 || length % sector != 0;
+    let torn = !request.offset.is_multiple_of(sector) || !length.is_multiple_of(sector);
     let too_long = request.command == command::READ && request.length > wire::MAX_PAYLOAD;
     match (beyond, torn || too_long) {
         (true, _) if request.command == command::READ => error::INVALID,
