@@ -1,2 +1,2 @@
-//! Placeholder.
+//! The test bed's command.
 fn main() {}
