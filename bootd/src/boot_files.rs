@@ -41,7 +41,10 @@ impl BootFiles {
     /// The boot images of this store.
     #[must_use]
     pub fn new(blobs: BlobStore) -> Self {
-        BootFiles { blobs, known: Arc::default() }
+        BootFiles {
+            blobs,
+            known: Arc::default(),
+        }
     }
 
     /// Where the parts of a boot image are.
@@ -49,14 +52,26 @@ impl BootFiles {
     /// # Errors
     /// It is missing, rotten, or no boot image.
     pub fn parts(&self, digest: Digest) -> Result<Uki, BootFileError> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).copied();
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&digest)
+            .copied();
         if let Some(uki) = known {
             return Ok(uki);
         }
         let blob = self.blobs.get(digest)?;
-        let head = read_part(&blob.file, 0, blob.size.min(u64::try_from(HEAD_LEN).unwrap_or(0)))?;
+        let head = read_part(
+            &blob.file,
+            0,
+            blob.size.min(u64::try_from(HEAD_LEN).unwrap_or(0)),
+        )?;
         let uki = Uki::parse(&head, blob.size)?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, uki);
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(digest, uki);
         Ok(uki)
     }
 
@@ -64,7 +79,9 @@ impl BootFiles {
     fn cmdline(&self, digest: Digest) -> Result<String, BootFileError> {
         let Section { offset, size, .. } = self.parts(digest)?.cmdline;
         let bytes = read_part(&self.blobs.get(digest)?.file, offset, size)?;
-        Ok(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned())
+        Ok(String::from_utf8_lossy(&bytes)
+            .trim_end_matches('\0')
+            .to_owned())
     }
 
     /// The script for the machine that `query` describes, as the boot choice wrote it.
@@ -120,8 +137,14 @@ mod tests {
         let query = "mac=52:54:00:12:34:56&arch=x86_64&firmware=bios";
         let client = client(query).unwrap();
         assert_eq!(client.mac.to_string(), "52:54:00:12:34:56");
-        let kind = ClientKind::Ipxe { arch: Arch::X86_64, firmware: Firmware::Bios };
+        let kind = ClientKind::Ipxe {
+            arch: Arch::X86_64,
+            firmware: Firmware::Bios,
+        };
         assert_eq!((client.kind, client.uuid), (kind, None));
-        assert_eq!(super::client("mac=x&arch=x86_64").unwrap_err(), "the query has no firmware");
+        assert_eq!(
+            super::client("mac=x&arch=x86_64").unwrap_err(),
+            "the query has no firmware"
+        );
     }
 }

@@ -28,8 +28,15 @@ pub struct View {
 
 impl View {
     fn new(snapshot: Snapshot, served: Served) -> Self {
-        let reserved = snapshot.nodes.iter().filter_map(|node| Some((node.ip?, node.mac?)));
-        View { reserved: reserved.collect(), snapshot, served }
+        let reserved = snapshot
+            .nodes
+            .iter()
+            .filter_map(|node| Some((node.ip?, node.mac?)));
+        View {
+            reserved: reserved.collect(),
+            snapshot,
+            served,
+        }
     }
 }
 

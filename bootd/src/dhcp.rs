@@ -55,7 +55,10 @@ struct Clock {
 impl Clock {
     fn new() -> Self {
         let unix = Duration::from_millis(unix_ms().unsigned_abs());
-        Clock { unix, begun: Instant::now() }
+        Clock {
+            unix,
+            begun: Instant::now(),
+        }
     }
 
     fn now(&self) -> Duration {
@@ -75,7 +78,9 @@ impl Dhcp {
         server.restore(leases.iter().map(restored));
         let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
-            let Some((len, arrival)) = self.receive(&mut buffer)? else { continue };
+            let Some((len, arrival)) = self.receive(&mut buffer)? else {
+                continue;
+            };
             let view = self.desired.view();
             if view.snapshot.generation != generation || !serves(&view, arrival.local) {
                 generation = view.snapshot.generation;
@@ -90,13 +95,19 @@ impl Dhcp {
             self.counters.dhcp_offers.set(counters.offers);
             self.counters.dhcp_acks.set(counters.acks);
             self.counters.dhcp_naks.set(counters.naks);
-            self.counters.dhcp_dropped.set(counters.dropped.values().sum());
+            self.counters
+                .dhcp_dropped
+                .set(counters.dropped.values().sum());
         }
     }
 
     fn reconfigure(&self, server: &mut Server, view: &View) {
         let local = local_addresses();
-        let networks = view.snapshot.networks.iter().filter_map(|it| served_network(it, &local));
+        let networks = view
+            .snapshot
+            .networks
+            .iter()
+            .filter_map(|it| served_network(it, &local));
         let config = Config::new(networks.collect(), self.ports.0, self.ports.1);
         for network in &config.networks {
             debug!(server = %network.server, prefix = network.prefix_len, "network served");
@@ -110,17 +121,20 @@ impl Dhcp {
         let mut control = cmsg_space!(nix::libc::in_pktinfo);
         let mut parts = [IoSliceMut::new(buffer)];
         let fd = self.socket.as_raw_fd();
-        let message = match recvmsg::<SockaddrIn>(fd, &mut parts, Some(&mut control), MsgFlags::empty()) {
-            Ok(message) => message,
-            Err(nix::Error::EINTR | nix::Error::ECONNREFUSED) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let arrival = message.cmsgs()?.find_map(|control| match control {
-            ControlMessageOwned::Ipv4PacketInfo(info) => Some(Arrival {
+        let message =
+            match recvmsg::<SockaddrIn>(fd, &mut parts, Some(&mut control), MsgFlags::empty()) {
+                Ok(message) => message,
+                Err(nix::Error::EINTR | nix::Error::ECONNREFUSED) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+        let arrival = message.cmsgs()?.find_map(|control| {
+            let ControlMessageOwned::Ipv4PacketInfo(info) = control else {
+                return None;
+            };
+            Some(Arrival {
                 interface: u32::try_from(info.ipi_ifindex).unwrap_or(0),
                 local: Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)),
-            }),
-            _ => None,
+            })
         });
         Ok(arrival.map(|arrival| (message.bytes, arrival)))
     }
@@ -131,9 +145,13 @@ impl Dhcp {
                 // What waits for this write comes right behind it.
                 let record = Record::Lease(written(&lease));
                 match server.next_command() {
-                    Some(Command::SendAfterCommit { ticket: waits, datagram }) if waits == ticket => {
+                    Some(Command::SendAfterCommit {
+                        ticket: waits,
+                        datagram,
+                    }) if waits == ticket => {
                         let socket = Arc::clone(&self.socket);
-                        self.recorder.commit(record, move || send(&socket, &datagram));
+                        self.recorder
+                            .commit(record, move || send(&socket, &datagram));
                     }
                     other => {
                         self.recorder.record(record);
@@ -157,15 +175,24 @@ impl Dhcp {
                 debug!(mac = %client.mac, %ip, "offered: {why}");
                 self.enrol(client, view);
             }
-            Event::Leased { client, ip, why, .. } | Event::Informed { client, ip, why } => {
+            Event::Leased {
+                client, ip, why, ..
+            }
+            | Event::Informed { client, ip, why } => {
                 info!(mac = %client.mac, %ip, kind = %client.kind, "leased: {why}");
                 self.sight(client, *ip, why.to_string(), view);
             }
             Event::Refused { mac, ip, why } => info!(%mac, %ip, "refused: {why}"),
             Event::Released { mac, ip } => debug!(%mac, %ip, "released"),
-            Event::Declined { mac, ip, .. } => warn!(%mac, %ip, "declined: another machine uses it"),
-            Event::ReservationBusy { mac, ip } => warn!(%mac, %ip, "reserved, but another machine has it"),
-            Event::LeftOut { mac, codes } => debug!(%mac, ?codes, "options left out for want of room"),
+            Event::Declined { mac, ip, .. } => {
+                warn!(%mac, %ip, "declined: another machine uses it")
+            }
+            Event::ReservationBusy { mac, ip } => {
+                warn!(%mac, %ip, "reserved, but another machine has it")
+            }
+            Event::LeftOut { mac, codes } => {
+                debug!(%mac, ?codes, "options left out for want of room")
+            }
             Event::Dropped { mac, why } => debug!(?mac, "dropped: {why}"),
         }
     }
@@ -179,7 +206,9 @@ impl Dhcp {
 
     fn sight(&self, client: &Client, address: Ipv4Addr, text: String, view: &View) {
         let identity = dhcp_identity(client);
-        let Match::Node { node, .. } = match_node(&view.snapshot, &identity) else { return };
+        let Match::Node { node, .. } = match_node(&view.snapshot, &identity) else {
+            return;
+        };
         let netboot = match client.kind {
             ClientKind::BiosRom
             | ClientKind::UefiPxe(_)
@@ -203,12 +232,17 @@ impl Dhcp {
 
 /// Whether some network of the view has `local` in it: an address may have come later.
 fn serves(view: &View, local: Ipv4Addr) -> bool {
-    view.snapshot.network_of(local).is_none_or(|network| network.server.is_none())
+    view.snapshot
+        .network_of(local)
+        .is_none_or(|network| network.server.is_none())
 }
 
 /// A network of the catalog on which this machine has an address.
 fn served_network(network: &snapshot::Network, local: &[Ipv4Addr]) -> Option<Network> {
-    let found = local.iter().copied().find(|it| network.subnet.contains(*it));
+    let found = local
+        .iter()
+        .copied()
+        .find(|it| network.subnet.contains(*it));
     let server = network.server.or(found)?;
     let nobody = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
     let (pool_first, pool_last) = network.pool.unwrap_or(nobody);
@@ -224,8 +258,13 @@ fn served_network(network: &snapshot::Network, local: &[Ipv4Addr]) -> Option<Net
 }
 
 fn local_addresses() -> Vec<Ipv4Addr> {
-    let addresses = getifaddrs().into_iter().flatten().filter_map(|it| it.address);
-    addresses.filter_map(|it| it.as_sockaddr_in().map(SockaddrIn::ip)).collect()
+    let addresses = getifaddrs()
+        .into_iter()
+        .flatten()
+        .filter_map(|it| it.address);
+    addresses
+        .filter_map(|it| it.as_sockaddr_in().map(SockaddrIn::ip))
+        .collect()
 }
 
 fn restored(lease: &state::Lease) -> Lease {
@@ -254,8 +293,17 @@ fn send(socket: &OwnedFd, datagram: &Datagram) {
     }
     let parts = [IoSlice::new(&datagram.bytes)];
     let control = [ControlMessage::Ipv4PacketInfo(&info)];
-    let to = SockaddrIn::from(SocketAddrV4::new(*datagram.destination.ip(), datagram.destination.port()));
-    if let Err(error) = sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&to)) {
+    let to = SockaddrIn::from(SocketAddrV4::new(
+        *datagram.destination.ip(),
+        datagram.destination.port(),
+    ));
+    if let Err(error) = sendmsg(
+        socket.as_raw_fd(),
+        &parts,
+        &control,
+        MsgFlags::empty(),
+        Some(&to),
+    ) {
         warn!(to = %datagram.destination, "DHCP answer not sent: {error}");
     }
 }
@@ -263,7 +311,9 @@ fn send(socket: &OwnedFd, datagram: &Datagram) {
 fn packet_info(datagram: &Datagram) -> nix::libc::in_pktinfo {
     nix::libc::in_pktinfo {
         ipi_ifindex: i32::try_from(datagram.interface).unwrap_or(0),
-        ipi_spec_dst: nix::libc::in_addr { s_addr: u32::from(*datagram.source.ip()).to_be() },
+        ipi_spec_dst: nix::libc::in_addr {
+            s_addr: u32::from(*datagram.source.ip()).to_be(),
+        },
         ipi_addr: nix::libc::in_addr { s_addr: 0 },
     }
 }

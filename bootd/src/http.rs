@@ -22,8 +22,8 @@ use bootd_protocol::boot_choice::script::Script;
 use bootd_protocol::digest::Digest;
 use bootd_protocol::uki::Section;
 use catalog::blobs::{BlobError, BlobStore};
-use tokio::fs::File;
 use futures_util::TryStreamExt as _;
+use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 use tracing::{error, info};
@@ -75,18 +75,27 @@ impl IntoResponse for Refusal {
 }
 
 fn parse_digest(text: &str) -> Result<Digest, Refusal> {
-    text.parse().map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("{error}")))
+    text.parse()
+        .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("{error}")))
 }
 
-async fn manifest(State(http): State<Http>, Path(digest): Path<String>) -> Result<Response, Refusal> {
+async fn manifest(
+    State(http): State<Http>,
+    Path(digest): Path<String>,
+) -> Result<Response, Refusal> {
     http.counters.http_requests.add(1);
     let digest = parse_digest(&digest)?;
     let view = http.desired.view();
     let Some(encoded) = view.served.manifest(digest) else {
-        return Err(Refusal(StatusCode::NOT_FOUND, format!("manifest {digest} is not in force")));
+        return Err(Refusal(
+            StatusCode::NOT_FOUND,
+            format!("manifest {digest} is not in force"),
+        ));
     };
     let bytes = encoded.bytes.clone();
-    http.counters.http_bytes.add(u64::try_from(bytes.len()).unwrap_or(0));
+    http.counters
+        .http_bytes
+        .add(u64::try_from(bytes.len()).unwrap_or(0));
     Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response())
 }
 
@@ -98,7 +107,17 @@ async fn blob(
     http.counters.http_requests.add(1);
     let digest = parse_digest(&digest)?;
     let (file, size) = http.open(digest).await?;
-    http.send(file, Part { digest, start: 0, len: size, watcher: None }, &headers).await
+    http.send(
+        file,
+        Part {
+            digest,
+            start: 0,
+            len: size,
+            watcher: None,
+        },
+        &headers,
+    )
+    .await
 }
 
 async fn boot_image(
@@ -110,7 +129,12 @@ async fn boot_image(
     http.counters.http_requests.add(1);
     let digest = parse_digest(file.strip_suffix(".efi").unwrap_or(&file))?;
     let (file, size) = http.open(digest).await?;
-    let part = Part { digest, start: 0, len: size, watcher: Some(from) };
+    let part = Part {
+        digest,
+        start: 0,
+        len: size,
+        watcher: Some(from),
+    };
     http.send(file, part, &headers).await
 }
 
@@ -124,13 +148,24 @@ async fn boot_part(
     let digest = parse_digest(&digest)?;
     let (file, _) = http.open(digest).await?;
     let parts = http.boot_files.parts(digest);
-    let parts = parts.map_err(|error| Refusal(StatusCode::NOT_FOUND, format!("{digest}: {error}")))?;
+    let parts =
+        parts.map_err(|error| Refusal(StatusCode::NOT_FOUND, format!("{digest}: {error}")))?;
     let Section { offset, size, .. } = match part.as_str() {
         "linux" => parts.linux,
         "initrd" => parts.initrd,
-        _ => return Err(Refusal(StatusCode::NOT_FOUND, format!("{part}: expected linux or initrd"))),
+        _ => {
+            return Err(Refusal(
+                StatusCode::NOT_FOUND,
+                format!("{part}: expected linux or initrd"),
+            ));
+        }
     };
-    let part = Part { digest, start: offset, len: size, watcher: Some(from) };
+    let part = Part {
+        digest,
+        start: offset,
+        len: size,
+        watcher: Some(from),
+    };
     http.send(file, part, &headers).await
 }
 
@@ -143,18 +178,33 @@ async fn ipxe(
 ) -> Result<String, Refusal> {
     http.counters.http_requests.add(1);
     // The address by which the machine reached us is the one it can reach again.
-    let host = headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|it| it.to_str().ok())
+        .unwrap_or_default();
     let address = host.split(':').next().unwrap_or_default();
     let master = address.parse().map_err(|_| {
-        Refusal(StatusCode::BAD_REQUEST, format!("Host {host:?}: expected an IPv4 address"))
+        Refusal(
+            StatusCode::BAD_REQUEST,
+            format!("Host {host:?}: expected an IPv4 address"),
+        )
     })?;
     let request = uri.path_and_query().map_or("/ipxe", |it| it.as_str());
-    let script = Script { master, http_port: http.port, request, reason: "" };
+    let script = Script {
+        master,
+        http_port: http.port,
+        request,
+        reason: "",
+    };
     let view = http.desired.view();
-    let text = http.boot_files.script(&view, query.as_deref().unwrap_or_default(), script);
+    let text = http
+        .boot_files
+        .script(&view, query.as_deref().unwrap_or_default(), script);
     let text = text.map_err(|why| Refusal(StatusCode::BAD_REQUEST, why))?;
     info!(%from, "iPXE script sent");
-    http.counters.http_bytes.add(u64::try_from(text.len()).unwrap_or(0));
+    http.counters
+        .http_bytes
+        .add(u64::try_from(text.len()).unwrap_or(0));
     Ok(text)
 }
 
@@ -177,18 +227,28 @@ impl Http {
             Ok(Err(problem)) => {
                 self.counters.blobs_refused.add(1);
                 error!("blob not served: {problem}");
-                let status = match problem {
-                    BlobError::Missing { .. } => StatusCode::NOT_FOUND,
-                    _ => StatusCode::INTERNAL_SERVER_ERROR,
+                let missing = matches!(problem, BlobError::Missing { .. });
+                let status = if missing {
+                    StatusCode::NOT_FOUND
+                } else {
+                    StatusCode::INTERNAL_SERVER_ERROR
                 };
                 Err(Refusal(status, problem.to_string()))
             }
-            Err(problem) => Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, problem.to_string())),
+            Err(problem) => Err(Refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                problem.to_string(),
+            )),
         }
     }
 
     /// Sends a part, or a range of it.
-    async fn send(&self, mut file: File, part: Part, headers: &HeaderMap) -> Result<Response, Refusal> {
+    async fn send(
+        &self,
+        mut file: File,
+        part: Part,
+        headers: &HeaderMap,
+    ) -> Result<Response, Refusal> {
         let asked = headers.get(header::RANGE).and_then(|it| it.to_str().ok());
         let range = choose(asked, part.len);
         let (status, start, len) = match range {
@@ -209,9 +269,14 @@ impl Http {
             .header(header::ETAG, format!("\"{}\"", part.digest));
         if status == StatusCode::PARTIAL_CONTENT {
             let end = start + len - 1;
-            response = response.header(header::CONTENT_RANGE, format!("bytes {start}-{end}/{}", part.len));
+            response = response.header(
+                header::CONTENT_RANGE,
+                format!("bytes {start}-{end}/{}", part.len),
+            );
         }
-        response.body(self.stream(file, len, &part)).map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+        response
+            .body(self.stream(file, len, &part))
+            .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     }
 
     /// The file's next `len` bytes, counted as they leave.

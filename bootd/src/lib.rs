@@ -8,6 +8,7 @@
 //! | [`recorder`] | the one thread that writes databases |
 //! | [`presence`] | how every node is doing |
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
+//! | [`tftp`] | the TFTP server: sockets around the pure engine |
 //! | [`boot_files`] | boot images taken apart, scripts for iPXE |
 //! | [`counters`], [`range`], [`sockets`] | small things they share |
 
@@ -21,6 +22,8 @@ pub mod range;
 pub mod recorder;
 pub mod server;
 pub mod sockets;
+pub mod tftp;
 pub mod tftp_files;
+
 pub mod verify;
 pub mod wishes;

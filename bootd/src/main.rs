@@ -14,7 +14,10 @@ use tracing_subscriber::EnvFilter;
 /// `bootd --state DIR`. bootd answers on every network of the catalog on which this machine has
 /// an address. Edits of the catalog are in force within a second: there is nothing to reload.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Log detail: --log debug, or RUST_LOG. What is going on: `catalog nodes --watch`.")]
+#[command(
+    version,
+    after_help = "Log detail: --log debug, or RUST_LOG. What is going on: `catalog nodes --watch`."
+)]
 struct Arguments {
     /// The state directory: catalog.db, state.db, blobs, master key.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/bootd")]
@@ -38,8 +41,13 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&arguments.log));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&arguments.log));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
     let options = Options {
         state: arguments.state,
         dhcp: !arguments.no_dhcp,

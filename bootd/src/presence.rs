@@ -41,8 +41,14 @@ impl Presence {
     /// Continues from what an earlier run wrote.
     #[must_use]
     pub fn new(earlier: Vec<NodeState>, recorder: Recorder) -> Self {
-        let nodes = earlier.into_iter().map(|it| (it.node.clone(), it)).collect();
-        Presence { nodes: Arc::new(Mutex::new(nodes)), recorder }
+        let nodes = earlier
+            .into_iter()
+            .map(|it| (it.node.clone(), it))
+            .collect();
+        Presence {
+            nodes: Arc::new(Mutex::new(nodes)),
+            recorder,
+        }
     }
 
     fn update(&self, node: &str, change: impl FnOnce(&mut NodeState)) {
@@ -56,14 +62,22 @@ impl Presence {
         state.last_seen_ms = unix_ms();
         if state.stage != before {
             state.stage_since_ms = state.last_seen_ms;
-            self.recorder.event(Some(node), &state.stage, state.message.clone());
+            self.recorder
+                .event(Some(node), &state.stage, state.message.clone());
         }
         self.recorder.record(Record::Node(Box::new(state.clone())));
     }
 
     /// DHCP gave a node an address.
     pub fn saw_dhcp(&self, sighting: Sighting) {
-        let Sighting { node, mac, address, machine, text, netboot } = sighting;
+        let Sighting {
+            node,
+            mac,
+            address,
+            machine,
+            text,
+            netboot,
+        } = sighting;
         self.update(&node, |state| {
             state.mac = Some(mac);
             state.address = Some(address);
@@ -95,16 +109,34 @@ impl Presence {
 
     /// A node spoke the verify protocol.
     pub fn observed(&self, observation: &Observation) {
-        let Observation { from, name, identity, fact, .. } = observation;
+        let Observation {
+            from,
+            name,
+            identity,
+            fact,
+            ..
+        } = observation;
         let Some(name) = name else { return };
         match fact {
             Fact::KeyOffered { bound } => self.offered(name, identity.key, bound.as_ref()),
             Fact::Asked { ask, verdict } => self.update(name, |state| {
-                seen(state, from.ip(), identity.mac, identity.arch, identity.firmware);
+                seen(
+                    state,
+                    from.ip(),
+                    identity.mac,
+                    identity.arch,
+                    identity.firmware,
+                );
                 asked(state, ask, verdict);
             }),
             Fact::Reported(report) => self.update(name, |state| {
-                seen(state, from.ip(), identity.mac, identity.arch, identity.firmware);
+                seen(
+                    state,
+                    from.ip(),
+                    identity.mac,
+                    identity.arch,
+                    identity.firmware,
+                );
                 reported(state, report);
             }),
         }
@@ -114,7 +146,9 @@ impl Presence {
     fn offered(&self, name: &str, key: PublicKey, bound: Option<&PublicKey>) {
         let news = {
             let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-            nodes.get(name).is_none_or(|it| it.offered_key != Some(*key.as_bytes()))
+            nodes
+                .get(name)
+                .is_none_or(|it| it.offered_key != Some(*key.as_bytes()))
         };
         if !news {
             return;
@@ -162,7 +196,11 @@ fn asked(state: &mut NodeState, ask: &Ask, verdict: &Verdict) {
     };
     state.stage = stage.name().into();
     state.wanted = wanted;
-    state.message = if verdict.reason.is_empty() { from } else { verdict.reason.clone() };
+    state.message = if verdict.reason.is_empty() {
+        from
+    } else {
+        verdict.reason.clone()
+    };
 }
 
 fn reported(state: &mut NodeState, report: &Report) {

@@ -27,12 +27,21 @@ pub fn choose(asked: Option<&str>, size: u64) -> Range {
     match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
         (Ok(start), _) if start >= size => Range::Unsatisfiable,
         (Ok(start), Ok(end)) if end < start => Range::Whole,
-        (Ok(start), Ok(end)) => Range::Part { start, len: end.min(size - 1) - start + 1 },
-        (Ok(start), Err(_)) if last.trim().is_empty() => Range::Part { start, len: size - start },
+        (Ok(start), Ok(end)) => Range::Part {
+            start,
+            len: end.min(size - 1) - start + 1,
+        },
+        (Ok(start), Err(_)) if last.trim().is_empty() => Range::Part {
+            start,
+            len: size - start,
+        },
         (Err(_), Ok(0)) if first.trim().is_empty() => Range::Unsatisfiable,
         (Err(_), Ok(count)) if first.trim().is_empty() && size > 0 => {
             let len = count.min(size);
-            Range::Part { start: size - len, len }
+            Range::Part {
+                start: size - len,
+                len,
+            }
         }
         _ => Range::Whole,
     }

@@ -44,7 +44,9 @@ pub struct Desk {
 /// The time now, in Unix milliseconds.
 #[must_use]
 pub fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -53,7 +55,17 @@ pub fn unix_ms() -> i64 {
 pub fn recorder(catalog: Catalog, state: StateStore, desired: Desired) -> (Recorder, Desk) {
     let (sender, letters) = channel();
     let backlog = Vec::new();
-    (Recorder(sender), Desk { letters, catalog, state, desired, backlog, failing: false })
+    (
+        Recorder(sender),
+        Desk {
+            letters,
+            catalog,
+            state,
+            desired,
+            backlog,
+            failing: false,
+        },
+    )
 }
 
 impl Recorder {
@@ -70,7 +82,12 @@ impl Recorder {
     /// Writes an event.
     pub fn event(&self, node: Option<&str>, kind: &str, text: String) {
         let (node, kind) = (node.map(str::to_owned), kind.to_owned());
-        self.record(Record::Event(Event { at_ms: unix_ms(), node, kind, text }));
+        self.record(Record::Event(Event {
+            at_ms: unix_ms(),
+            node,
+            kind,
+            text,
+        }));
     }
 
     /// Writes now, and calls `then` once it is on stable storage; never if it cannot be written.
@@ -110,7 +127,11 @@ impl Desk {
     }
 
     fn next_of_batch(&self, hurry: bool) -> Option<Letter> {
-        if hurry { self.letters.try_recv().ok() } else { self.letters.recv_timeout(GATHER).ok() }
+        if hurry {
+            self.letters.try_recv().ok()
+        } else {
+            self.letters.recv_timeout(GATHER).ok()
+        }
     }
 
     /// Takes a letter; whether somebody waits for the batch.
@@ -137,13 +158,20 @@ impl Desk {
 
     fn enrol(&mut self, identity: &Identity) {
         let view = self.desired.view();
-        let Match::Rule { rule, .. } = match_rule(&view.snapshot, identity) else { return };
+        let Match::Rule { rule, .. } = match_rule(&view.snapshot, identity) else {
+            return;
+        };
         match self.catalog.enrol(rule, identity) {
             Ok(name) => {
                 info!(node = name, rule = rule.name, "enrolled");
                 let text = format!("enrolled by rule {}", rule.name);
                 let (at_ms, kind) = (unix_ms(), "enrolled".to_owned());
-                self.backlog.push(Record::Event(Event { at_ms, node: Some(name), kind, text }));
+                self.backlog.push(Record::Event(Event {
+                    at_ms,
+                    node: Some(name),
+                    kind,
+                    text,
+                }));
             }
             Err(error) => warn!("a machine could not be enrolled: {error}"),
         }

@@ -1,7 +1,7 @@
 //! Puts the parts together: opens what is needed, binds every socket before anything is served,
 //! starts the threads, and ends when told to.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::http::{self, Http};
 use crate::presence::Presence;
 use crate::recorder::{self, Recorder};
 use crate::sockets;
+use crate::tftp;
 use crate::tftp_files::{self, TftpFiles};
 use crate::verify::{self, Verify};
 
@@ -60,7 +61,9 @@ struct Shared {
 /// # Errors
 /// What keeps it from starting, or ends it.
 pub fn serve(options: &Options) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(run(options))
 }
 
@@ -72,8 +75,11 @@ async fn run(options: &Options) -> anyhow::Result<()> {
 
     let udp = sockets::udp("verify protocol", options.verify_port)?;
     let tcp = sockets::tcp("HTTP", options.http_port)?;
-    let tftp = sockets::udp_with_arrival("TFTP", options.tftp_port)?;
-    let dhcp = options.dhcp.then(|| sockets::udp_with_arrival("DHCP", dhcp::SERVER_PORT)).transpose()?;
+    let tftp = sockets::udp("TFTP", options.tftp_port)?;
+    let dhcp = options
+        .dhcp
+        .then(|| sockets::udp_with_arrival("DHCP", dhcp::SERVER_PORT))
+        .transpose()?;
 
     let desired = Desired::load(&catalog)?;
     let writer = Catalog::open(&options.state)?;
@@ -89,16 +95,26 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     };
     spawn("recorder", move || desk.run())?;
     shared.follow_catalog(&options.state)?;
-    shared.serve_verify(udp, verify::machine(&key.seed(), EPOCH, options.http_port, &replays))?;
+    shared.serve_verify(
+        udp,
+        verify::machine(&key.seed(), EPOCH, options.http_port, &replays),
+    )?;
     if let Some(socket) = dhcp {
-        shared.serve_dhcp(Arc::new(socket), (options.verify_port, options.http_port), leases)?;
+        shared.serve_dhcp(
+            Arc::new(socket),
+            (options.verify_port, options.http_port),
+            leases,
+        )?;
     }
-    shared.serve_tftp(tftp)?;
+    let tftp = shared.serve_tftp(tftp)?;
     shared.serve_http(tcp, options.http_port)?;
-    shared.write_counters();
+    shared.write_counters(tftp);
     info!(state = %options.state.display(), http = options.http_port, verify = options.verify_port, "bootd serves");
 
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     tokio::select! {
         failure = failures.recv() => return failure.map_or(Ok(()), Err),
         _ = terminate.recv() => info!("SIGTERM"),
@@ -112,7 +128,9 @@ const EPOCH: u64 = 1;
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     let builder = std::thread::Builder::new().name(name.to_owned());
-    builder.spawn(run).with_context(|| format!("cannot start thread {name}"))?;
+    builder
+        .spawn(run)
+        .with_context(|| format!("cannot start thread {name}"))?;
     Ok(())
 }
 
@@ -137,7 +155,11 @@ impl Shared {
         spawn("catalog", move || desired.follow(&catalog, |_| {}))
     }
 
-    fn serve_verify(&self, socket: std::net::UdpSocket, machine: bootd_protocol::verify::master::Master) -> anyhow::Result<()> {
+    fn serve_verify(
+        &self,
+        socket: UdpSocket,
+        machine: bootd_protocol::verify::master::Master,
+    ) -> anyhow::Result<()> {
         let verify = Verify {
             socket,
             desired: self.desired.clone(),
@@ -169,11 +191,12 @@ impl Shared {
         BootFiles::new(self.catalog.blobs().clone())
     }
 
-    fn serve_tftp(&self, socket: std::os::fd::OwnedFd) -> anyhow::Result<()> {
-        let files = TftpFiles::new(self.catalog.blobs().clone());
-        let server = tftp_files::server(socket, files, self.presence.clone(), Arc::clone(&self.counters))?;
-        self.spawn_task("tftp", server);
-        Ok(())
+    fn serve_tftp(&self, socket: UdpSocket) -> anyhow::Result<Arc<tftp::Counters>> {
+        let files = TftpFiles::new(self.catalog.blobs().clone(), Arc::clone(&self.counters));
+        let server = tftp_files::server(socket, files, self.presence.clone())?;
+        let tftp = server.counters();
+        self.spawn_task("tftp", async move { match server.run().await? {} });
+        Ok(tftp)
     }
 
     fn serve_http(&self, socket: std::net::TcpListener, port: u16) -> anyhow::Result<()> {
@@ -188,7 +211,10 @@ impl Shared {
         socket.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(socket)?;
         let service = http::router(http).into_make_service_with_connect_info::<SocketAddr>();
-        self.spawn_task("http", async move { Ok(axum::serve(listener, service).await?) });
+        self.spawn_task(
+            "http",
+            async move { Ok(axum::serve(listener, service).await?) },
+        );
         Ok(())
     }
 
@@ -205,12 +231,13 @@ impl Shared {
         });
     }
 
-    fn write_counters(&self) {
+    fn write_counters(&self, tftp: Arc<tftp::Counters>) {
         let (counters, recorder) = (Arc::clone(&self.counters), self.recorder.clone());
         tokio::spawn(async move {
             let mut last = Vec::new();
             loop {
                 tokio::time::sleep(COUNTERS_INTERVAL).await;
+                tftp_files::count(&counters, &tftp);
                 counters::flush(&counters, &mut last, &recorder);
             }
         });

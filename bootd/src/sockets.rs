@@ -18,14 +18,13 @@ pub struct SocketError {
 }
 
 fn advice(error: &io::Error, port: u16) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("; another program has it: see `ss -lpn 'sport = :{port}'`, stop it or choose another port")
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; run as root, or give bootd CAP_NET_BIND_SERVICE and CAP_NET_RAW".to_owned()
-        }
-        _ => String::new(),
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        format!("; another program has it: `ss -lpn 'sport = :{port}'` names it")
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "; run as root, or give bootd CAP_NET_BIND_SERVICE".to_owned()
+    } else {
+        String::new()
     }
 }
 
@@ -40,7 +39,12 @@ fn named<T>(what: &'static str, port: u16, result: io::Result<T>) -> Result<T, S
 /// The port is taken, or not for us.
 pub fn udp_with_arrival(what: &'static str, port: u16) -> Result<OwnedFd, SocketError> {
     let open = || -> nix::Result<OwnedFd> {
-        let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        let fd = socket(
+            AddressFamily::Inet,
+            SockType::Datagram,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )?;
         setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
         setsockopt(&fd, sockopt::Broadcast, &true)?;
         let address = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));

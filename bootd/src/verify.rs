@@ -39,7 +39,13 @@ pub fn machine(seed: &[u8; 32], epoch: u64, http_port: u16, replays: &[KeyReplay
     for replay in replays {
         if let Some(key) = PublicKey::from_bytes(&replay.key) {
             let datagram = u32::try_from(replay.seq).unwrap_or(u32::MAX);
-            machine.restore(key.id(), Sequence { boot: replay.boot, datagram });
+            machine.restore(
+                key.id(),
+                Sequence {
+                    boot: replay.boot,
+                    datagram,
+                },
+            );
         }
     }
     machine
@@ -80,7 +86,8 @@ impl Verify {
             Command::Enrol { identity, .. } => self.recorder.enrol(verify_identity(&identity)),
             Command::BindKey { name, key } => {
                 info!(node = name, %key, "key bound");
-                self.recorder.event(Some(&name), "key", format!("bound at first contact: {key}"));
+                self.recorder
+                    .event(Some(&name), "key", format!("bound at first contact: {key}"));
                 self.recorder.bind_key(name, *key.as_bytes());
             }
             Command::Observe(observation) => self.observe(&observation),
@@ -88,7 +95,13 @@ impl Verify {
     }
 
     fn observe(&self, observation: &Observation) {
-        let Observation { name, identity, sequence, fact, .. } = observation;
+        let Observation {
+            name,
+            identity,
+            sequence,
+            fact,
+            ..
+        } = observation;
         if let (Some(name), Fact::Asked { ask, verdict }) = (name, fact) {
             let manifest = ask.manifest.short();
             info!(node = name, manifest, action = ?verdict.action, reason = verdict.reason, "asked");
@@ -97,7 +110,8 @@ impl Verify {
         if !matches!(fact, Fact::KeyOffered { .. }) && identity.key_is_kept {
             let key = *identity.key.as_bytes();
             let (boot, seq) = (sequence.boot, u64::from(sequence.datagram));
-            self.recorder.record(Record::Replay(KeyReplay { key, boot, seq }));
+            self.recorder
+                .record(Record::Replay(KeyReplay { key, boot, seq }));
         }
         self.presence.observed(observation);
     }

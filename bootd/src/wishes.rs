@@ -26,7 +26,9 @@ pub fn dhcp_identity(client: &Client) -> Identity {
     }
 }
 
-fn machine(kind: ClientKind) -> Option<(Arch, Firmware)> {
+/// What machine this is, if the client says.
+#[must_use]
+pub fn machine(kind: ClientKind) -> Option<(Arch, Firmware)> {
     match kind {
         ClientKind::BiosRom => Some((Arch::X86_64, Firmware::Bios)),
         ClientKind::UefiPxe(arch) | ClientKind::UefiHttp(arch) => Some((arch, Firmware::Uefi)),
@@ -76,10 +78,17 @@ impl View {
             },
             Match::Rule { rule, .. } => match &rule.action {
                 Action::Enrol { class: name } => match class(name) {
-                    Some(class) => Place::Newcomer(newcomer(&rule.node_prefix, identity), class, &rule.name),
-                    None => Place::Held(None, format!("rule {} names no class that exists", rule.name)),
+                    Some(class) => {
+                        Place::Newcomer(newcomer(&rule.node_prefix, identity), class, &rule.name)
+                    }
+                    None => Place::Held(
+                        None,
+                        format!("rule {} names no class that exists", rule.name),
+                    ),
                 },
-                Action::Hold { .. } => Place::Held(None, format!("rule {} holds new machines", rule.name)),
+                Action::Hold { .. } => {
+                    Place::Held(None, format!("rule {} holds new machines", rule.name))
+                }
                 Action::Ignore => Place::Ignored(format!("rule {} ignores it", rule.name)),
             },
             Match::Nobody { .. } => Place::Ignored("no rule takes it in".into()),
@@ -89,7 +98,11 @@ impl View {
 
 /// The name that a newcomer gets unless another node has it already.
 fn newcomer(prefix: &str, identity: &Identity) -> String {
-    let mac = identity.mac.unwrap_or(Mac([0; 6])).to_string().replace(':', "");
+    let mac = identity
+        .mac
+        .unwrap_or(Mac([0; 6]))
+        .to_string()
+        .replace(':', "");
     format!("{prefix}{}", &mac[6..])
 }
 
@@ -117,10 +130,14 @@ impl verify::Wishes for View {
 impl View {
     fn wanted(&self, class: &str, arch: Arch, firmware: Firmware) -> Result<Wanted, String> {
         let missing = || format!("class {class} has no complete list for {arch} with {firmware}");
-        let manifest = self.served.wanted(class, arch, firmware).ok_or_else(missing)?;
+        let manifest = self
+            .served
+            .wanted(class, arch, firmware)
+            .ok_or_else(missing)?;
         Ok(Wanted {
             manifest: manifest.digest,
-            size: u32::try_from(manifest.bytes.len()).map_err(|_| "manifest too large".to_owned())?,
+            size: u32::try_from(manifest.bytes.len())
+                .map_err(|_| "manifest too large".to_owned())?,
         })
     }
 }
@@ -143,18 +160,27 @@ impl dhcp::Wishes for View {
         let (class, reason) = match self.place(&identity) {
             Place::Ignored(reason) => return Offer::Ignore { reason },
             Place::Held(_, reason) => return Offer::Hold { reason },
-            Place::Member(node, class) => (class, format!("node {} of class {}", node.name, class.name)),
-            Place::Newcomer(_, class, rule) => {
-                (class, format!("rule {rule} takes it into class {}", class.name))
+            Place::Member(node, class) => {
+                (class, format!("node {} of class {}", node.name, class.name))
             }
+            Place::Newcomer(_, class, rule) => (
+                class,
+                format!("rule {rule} takes it into class {}", class.name),
+            ),
         };
         let (Some(arch), Some(firmware)) = (identity.arch, identity.firmware) else {
             return Offer::None { reason };
         };
         match self.served.wanted(&class.name, arch, firmware) {
-            Some(encoded) => Offer::Boot { uki: encoded.manifest.boot.image.sha256, reason },
+            Some(encoded) => Offer::Boot {
+                uki: encoded.manifest.boot.image.sha256,
+                reason,
+            },
             None => Offer::Hold {
-                reason: format!("class {} has no complete list for {arch} with {firmware}", class.name),
+                reason: format!(
+                    "class {} has no complete list for {arch} with {firmware}",
+                    class.name
+                ),
             },
         }
     }

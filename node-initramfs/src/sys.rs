@@ -1,6 +1,10 @@
 //! The one file with `unsafe`: what neither std nor nix wraps.
 #![allow(unsafe_code)]
-#![allow(missing_docs, unreachable_pub, reason = "the ioctl macro makes a public function")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "the ioctl macro makes a public function"
+)]
 
 use std::fs::File;
 use std::io;
