@@ -217,10 +217,11 @@ fn why(client: ClientKind, offer: &Offer) -> Why {
 }
 
 /// Where iPXE gets its script: the query carries all that chooses it, since HTTP carries
-/// nothing of DHCP. At most 124 bytes, so that it fits the 128 bytes of `file`.
+/// nothing of DHCP. The MAC address is written with `-`, for iPXE would send `:` as `%3A`.
+/// At most 124 bytes, so that it fits the 128 bytes of `file`.
 fn script_url(client: &Client, arch: Arch, firmware: Firmware, master: &MasterHint) -> String {
     let server = server(master.ip, master.http_port);
-    let mac = client.mac;
+    let mac = client.mac.to_string().replace(':', "-");
     let uuid = client.uuid.map(|it| format!("&uuid={it}"));
     format!(
         "{server}/ipxe?mac={mac}&arch={arch}&firmware={firmware}{}",

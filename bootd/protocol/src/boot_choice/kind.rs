@@ -206,8 +206,8 @@ impl fmt::Display for ClientKind {
     }
 }
 
-/// Option 93, or what stands in the vendor class (`PXEClient:Arch:00007:UNDI:...`, RFC 4578,
-/// section 2.4's source, PXE 2.1): some ROMs leave option 93 out.
+/// Option 93, or what stands in the vendor class (`PXEClient:Arch:00007:UNDI:...`, PXE
+/// specification 2.1), for some ROMs leave option 93 out.
 fn architectures(request: &Request) -> Vec<ClientArch> {
     if !request.architectures.is_empty() {
         return request

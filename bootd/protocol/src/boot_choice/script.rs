@@ -125,7 +125,7 @@ mod tests {
     const SCRIPT: Script<'_> = Script {
         master: Ipv4Addr::new(10, 1, 0, 1),
         http_port: 4080,
-        request: "/ipxe?mac=52:54:00:12:34:56&arch=x86_64",
+        request: "/ipxe?mac=52-54-00-12-34-56&arch=x86_64",
         reason: "class web",
     };
 
@@ -144,7 +144,7 @@ mod tests {
             echo bootd: that failed, next attempt in 5 seconds\n\
             imgfree\n\
             sleep 5\n\
-            chain --replace --autofree http://10.1.0.1:4080/ipxe?mac=52:54:00:12:34:56&arch=x86_64 || goto failed\n"
+            chain --replace --autofree http://10.1.0.1:4080/ipxe?mac=52-54-00-12-34-56&arch=x86_64 || goto failed\n"
             .replace("SHORT", &uki.short())
             .replace("DIGEST", &uki.to_string());
         let script = SCRIPT.boot(&uki, " console=ttyS0\n panic=10 ");
@@ -162,7 +162,7 @@ mod tests {
             echo bootd: on hold: not approved; see `catalog nodes` __ _{reboot} __ _1\n\
             echo bootd: next question in 30 seconds\n\
             sleep 30\n\
-            chain --replace --autofree http://10.1.0.1:4080/ipxe?mac=52:54:00:12:34:56&arch=x86_64 || goto hold\n";
+            chain --replace --autofree http://10.1.0.1:4080/ipxe?mac=52-54-00-12-34-56&arch=x86_64 || goto hold\n";
         assert_eq!(script.hold(), Ok(expected.to_owned()));
     }
 

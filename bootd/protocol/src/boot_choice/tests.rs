@@ -98,7 +98,7 @@ fn numbers_of_our_own_come_back() {
 fn what_each_is_sent() {
     let digest = Digest::NONE;
     let script = |query: &str| BootFile::Script {
-        url: format!("http://10.1.0.1:4080/ipxe?mac=52:54:00:12:34:56&{query}"),
+        url: format!("http://10.1.0.1:4080/ipxe?mac=52-54-00-12-34-56&{query}"),
     };
     let tftp = BootFile::Tftp {
         path: format!("boot/{digest}.efi"),

@@ -184,7 +184,7 @@ impl Wire {
 /// Bound through loss; renewed and still on the same address after three lease times.
 #[test]
 fn nodes_get_and_keep_their_addresses() {
-    for seed in 0..150 {
+    for seed in 0..60 {
         let mut wire = Wire::new(seed, 20, 200);
         wire.run_until_bound();
         let first = wire.addresses();

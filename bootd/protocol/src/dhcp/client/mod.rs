@@ -135,9 +135,11 @@ impl Client {
     /// Takes one datagram that came to port 68. What is not an answer to the present question
     /// is counted and changes nothing.
     pub fn handle_packet(&mut self, bytes: &[u8], now: Duration) {
-        let answer = Answer::parse(bytes)
-            .ok()
-            .filter(|answer| answer.xid == self.xid && answer.mac == self.config.mac);
+        // Most of what a rack broadcasts is for somebody else: look at the transaction first.
+        let answer = (bytes.get(4..8) == Some(&self.xid.to_be_bytes()))
+            .then(|| Answer::parse(bytes).ok())
+            .flatten()
+            .filter(|answer| answer.mac == self.config.mac);
         let taken = answer.is_some_and(|answer| self.take(answer, now));
         if !taken {
             self.ignored += 1;

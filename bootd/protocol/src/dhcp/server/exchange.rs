@@ -297,6 +297,7 @@ impl Server {
     }
 
     fn give_back(&mut self, lease: Lease, now: Duration) {
+        self.full.clear();
         self.persist(Lease {
             state: LeaseState::Released,
             until: now,

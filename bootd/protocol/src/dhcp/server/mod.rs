@@ -206,7 +206,6 @@ impl Server {
     fn persist(&mut self, lease: Lease) -> u64 {
         self.last_ticket += 1;
         let ticket = self.last_ticket;
-        self.full.clear();
         self.book.enter(lease.clone());
         self.commands.push_back(Command::Persist { ticket, lease });
         ticket
