@@ -127,6 +127,22 @@ impl Fetcher {
         Ok((manifest, bytes))
     }
 
+    /// Fetches and checks a blob that is small enough for memory: a part of a boot loader.
+    ///
+    /// # Errors
+    /// It does not come, or is not what its digest says.
+    pub fn small_blob(&self, blob: &BlobRef) -> Result<Vec<u8>, FetchError> {
+        let url = format!("{}/blob/{}", self.base, blob.sha256);
+        let mut bytes = Vec::new();
+        let read = self.get(&url, 0)?.take(blob.size).read_to_end(&mut bytes);
+        read.map_err(|source| FetchError::Cut { url: url.clone(), source })?;
+        let actual = Digest::of(&bytes);
+        if actual != blob.sha256 {
+            return Err(FetchError::WrongDigest { url, actual, expected: blob.sha256 });
+        }
+        Ok(bytes)
+    }
+
     /// Fetches `missing` into `store`; `progress` is told bytes done and in all, and how to name
     /// what is coming. Nothing stands under its final name before all of it has been flushed.
     ///

@@ -63,6 +63,11 @@ impl Link {
         self.epoch.take()
     }
 
+    /// The node's key is on its disk now: from here on it may be bound.
+    pub fn keep_key(&mut self) {
+        self.node.keep_key();
+    }
+
     /// When to call [`Link::pump`] again, measured from the origin.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {

@@ -83,6 +83,11 @@ pub struct RememberedLease {
     pub prefix_len: u8,
     /// The way out.
     pub router: Option<Ipv4Addr>,
+    /// Who gave it.
+    pub server: Ipv4Addr,
+    /// Name servers.
+    #[serde(default)]
+    pub dns: Vec<Ipv4Addr>,
     /// The master and its ports for verify (UDP) and HTTP.
     pub master: Option<(Ipv4Addr, u16, u16)>,
 }

@@ -132,6 +132,11 @@ impl Node {
         self.handle_timeout(now);
     }
 
+    /// The node's key is on its disk now: from here on it says so.
+    pub fn keep_key(&mut self) {
+        self.config.identity.key_is_kept = true;
+    }
+
     /// When to call [`Node::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {

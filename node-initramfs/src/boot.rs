@@ -1,0 +1,443 @@
+//! The boot, from init's first instruction to the processes running.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bootd_protocol::dhcp::client::LeaseInfo;
+use bootd_protocol::digest::Digest;
+use bootd_protocol::identity::SystemUuid;
+use bootd_protocol::manifest::{Manifest, OnSilence};
+use bootd_protocol::modindex::Index;
+use bootd_protocol::verify::key::{PublicKey, SecretKey};
+use bootd_protocol::verify::message::{Action, Identity, Stage, Verdict};
+use bootd_protocol::verify::node::Config;
+
+use crate::console::{Console, chain};
+use crate::disk::{LoaderState, Slot};
+use crate::fetch::{FetchError, Fetcher};
+use crate::install::{InstallError, Installed, Installer, commit_first};
+use crate::kernel::{self, Card, CommandLine};
+use crate::link::{Answer, Link};
+use crate::modules::{INDEX, Loader};
+use crate::mounts::{self, DATA, MountError};
+use crate::net::{Net, NetError, remember};
+use crate::plan::{self, Local, Software, Step};
+use crate::run::{self, Running};
+use crate::store::{Memory, Store, StoreError};
+use crate::target::Target;
+
+/// The keys of the masters that this boot image believes.
+const TRUST: &str = "/etc/bootd/trust";
+/// Modules that no device asks for.
+const MODULES: [&str; 2] = ["ext4", "overlay"];
+/// Between two tries of what a person has to mend.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why a boot does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// A mount fails.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// No network.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The data partition says no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An installation stopped.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+    /// The manifest does not come.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Neither DHCP nor the last boot says where the master is.
+    #[error("no master: the DHCP server {0} does not name one, and none is remembered")]
+    NoMaster(std::net::Ipv4Addr),
+    /// The boot image believes no master.
+    #[error("{TRUST}: no master's public key in it")]
+    NoTrust,
+    /// The kernel says no to something else.
+    #[error("{what}: {source}")]
+    Kernel {
+        /// What.
+        what: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> BootError {
+    move |source| BootError::Kernel { what, source }
+}
+
+/// What lasts for the whole boot.
+struct Boot {
+    console: Console,
+    origin: Instant,
+    /// How long DHCP took: its exchange is the network's time and not init's.
+    dhcp_time: Duration,
+}
+
+/// What the node knows of itself before it asks.
+struct Found {
+    installed: Option<Installed>,
+    local: Local,
+    memory: Memory,
+    key: SecretKey,
+    key_seed: [u8; 32],
+}
+
+/// Boots this machine. Comes back only with what keeps it from booting at all.
+///
+/// # Errors
+/// What cannot be mended by waiting.
+pub fn boot(origin: Instant) -> Result<Infallible, BootError> {
+    let console = Console::new(origin);
+    let mut boot = Boot { console, origin, dhcp_time: Duration::ZERO };
+    mounts::mount_kernel()?;
+    boot.load_modules();
+    let mut found = boot.look_at_disk()?;
+    let (mut net, card, lease) = boot.join_network(&mut found.memory)?;
+    let mut link = boot.open_link(&mut found, &card, &lease)?;
+    let manifest = boot.settle_software(&mut found, &mut link, &lease)?;
+    boot.enter(found, &manifest, &lease)?;
+    let running = Running { console, origin, manifest, dhcp_time: boot.dhcp_time };
+    run::run(running, &mut net, &mut link).map_err(failed("supervise"))
+}
+
+impl Boot {
+    fn load_modules(&self) {
+        let text = std::fs::read_to_string(INDEX).unwrap_or_default();
+        let index = match Index::parse(&text) {
+            Ok(index) => index,
+            Err(error) => return self.console.say(format_args!("{INDEX}: {error}")),
+        };
+        for outcome in Loader::new(&index).load(&MODULES) {
+            if let Err(error) = outcome.result {
+                self.console.say(format_args!("module {}: {error}", outcome.module));
+            }
+        }
+    }
+
+    /// Finds what an earlier boot left on the disk.
+    fn look_at_disk(&self) -> Result<Found, BootError> {
+        let booted_from = CommandLine::read().booted_from;
+        let mut key_seed = [0; 32];
+        getrandom::fill(&mut key_seed).map_err(|error| BootError::Kernel {
+            what: "random numbers",
+            source: io::Error::other(error.to_string()),
+        })?;
+        let blank = Found {
+            installed: None,
+            local: Local { booted_from, ..Local::BLANK },
+            memory: Memory { boot: boot_number(0), ..Memory::default() },
+            key: SecretKey::from_seed(&key_seed),
+            key_seed,
+        };
+        let Some((target, prepared)) = Target::ours() else { return Ok(blank) };
+        if let Err(error) = mounts::mount_data(&target.data_device()) {
+            self.console.say(format_args!("{}; the disk is prepared again", chain(&error)));
+            return Ok(blank);
+        }
+        let unfinished = prepared.unfinished_commit();
+        let store = Store::open(DATA.as_ref())?;
+        let mut memory = store.memory();
+        memory.boot = boot_number(memory.boot);
+        let local = self.local(&store, Local {
+            prepared: true,
+            booted_from,
+            loader: prepared.loader,
+            failed: memory.failed.unwrap_or(Digest::NONE),
+            ..Local::BLANK
+        });
+        let key = store.key(&key_seed)?;
+        let mut installed = Installed { target, layout: prepared.layout, store };
+        if let Some(slot) = unfinished {
+            self.finish_commit(&mut installed, local.software(slot), slot)?;
+        }
+        Ok(Found { installed: Some(installed), local, memory, key, key_seed })
+    }
+
+    /// Fills in the software of the slots, each only if its tree is whole.
+    fn local(&self, store: &Store, local: Local) -> Local {
+        let whole = |slot| {
+            let software = store.software(slot);
+            if software == Software::NONE {
+                return software;
+            }
+            let checked = store
+                .manifest(software.manifest)
+                .and_then(|manifest| store.check_generation(software.manifest, &manifest));
+            match checked {
+                Ok(()) => software,
+                Err(error) => {
+                    self.console.say(format_args!("slot {slot}: {}", chain(&error)));
+                    // Built again from its blobs, as far as they are whole.
+                    let _ = store.drop_generation(software.manifest);
+                    Software::NONE
+                }
+            }
+        };
+        Local { a: whole(Slot::A), b: whole(Slot::B), ..local }
+    }
+
+    /// The first commit was cut off: the disk starts this machine's firmware but not yet the
+    /// other kind.
+    fn finish_commit(&self, disk: &mut Installed, software: Software, slot: Slot) -> Result<(), BootError> {
+        let manifest = disk.store.manifest(software.manifest)?;
+        commit_first(disk, slot, manifest.boot.loader.bios_boot)?;
+        self.console.say(format_args!("first commit of slot {slot} finished"));
+        Ok(())
+    }
+
+    fn join_network(&mut self, memory: &mut Memory) -> Result<(Net, Card, LeaseInfo), BootError> {
+        let begun = self.origin.elapsed();
+        let seed = getrandom::u32().unwrap_or(std::process::id());
+        let mut net = Net::open(memory.lease.as_ref(), seed, self.origin)?;
+        let (card, lease) = net.wait()?;
+        self.dhcp_time = self.origin.elapsed() - begun;
+        let length = lease.prefix_len;
+        self.console.say(format_args!("{}: {}/{length}", card.name, lease.address));
+        let old = memory.lease.replace(remember(&card, &lease));
+        if lease.master.is_none()
+            && let (Some(new), Some(old)) = (&mut memory.lease, old)
+        {
+            // A server that is not ours says nothing of a master: the last one known it is.
+            new.master = old.master;
+        }
+        Ok((net, card, lease))
+    }
+
+    fn open_link(&self, found: &mut Found, card: &Card, lease: &LeaseInfo) -> Result<Link, BootError> {
+        let master = found.memory.lease.as_ref().and_then(|it| it.master);
+        let (ip, port, _) = master.ok_or(BootError::NoMaster(lease.server))?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| BootError::Kernel {
+            what: "random numbers",
+            source: io::Error::other(error.to_string()),
+        })?;
+        if let Some(disk) = &found.installed {
+            // The number of this boot has to be on the disk before it is said.
+            disk.store.remember(&found.memory)?;
+        }
+        let config = Config {
+            key: found.key.clone(),
+            identity: Identity {
+                key: found.key.public(),
+                mac: card.mac,
+                uuid: usable(kernel::system_uuid()),
+                arch: kernel::arch(),
+                firmware: kernel::firmware(),
+                key_is_kept: found.installed.is_some(),
+                product: kernel::product(),
+            },
+            trust: trusted_keys()?,
+            boot: found.memory.boot,
+            epoch: found.memory.epoch,
+            seed,
+        };
+        Link::open(ip, port, config, self.origin).map_err(failed("verify socket"))
+    }
+
+    /// Asks until there is software to run, installing it where that is the answer.
+    fn settle_software(
+        &self,
+        found: &mut Found,
+        link: &mut Link,
+        lease: &LeaseInfo,
+    ) -> Result<Manifest, BootError> {
+        let mut answer = link.ask(found.local.question()).map_err(failed("verify"))?;
+        loop {
+            let settled = match &answer {
+                Answer::Silence => self.live_without_master(found)?,
+                Answer::Verdict(verdict) => self.obey(verdict, found, link, lease)?,
+            };
+            if let Some(manifest) = settled {
+                return Ok(manifest);
+            }
+            answer = link.wait().map_err(failed("verify"))?;
+        }
+    }
+
+    fn live_without_master(&self, found: &Found) -> Result<Option<Manifest>, BootError> {
+        let Some(manifest) = candidate(found)? else {
+            self.console.say("no master answers, and nothing is installed: asking on");
+            return Ok(None);
+        };
+        if manifest.policy.on_silence == OnSilence::Hold {
+            self.console.say("no master answers, and the class says hold: asking on");
+            return Ok(None);
+        }
+        self.console.say("no master answers: running what is installed");
+        Ok(Some(manifest))
+    }
+
+    fn obey(
+        &self,
+        verdict: &Verdict,
+        found: &mut Found,
+        link: &mut Link,
+        lease: &LeaseInfo,
+    ) -> Result<Option<Manifest>, BootError> {
+        let Verdict { action, hostname, reason } = verdict;
+        if let Some(epoch) = link.take_epoch() {
+            found.memory.epoch = epoch;
+        }
+        found.memory.hostname.clone_from(hostname);
+        match action {
+            Action::Run => {
+                let manifest = candidate(found)?;
+                let digest = found.local.candidate().manifest.short();
+                self.console.say(format_args!("verified as {hostname}: run {digest} {reason}"));
+                Ok(manifest)
+            }
+            Action::Hold { .. } => {
+                self.console.say(format_args!("the master says hold: {reason}"));
+                Ok(None)
+            }
+            Action::Install { manifest, http_port, .. } => {
+                let short = manifest.short();
+                self.console.say(format_args!("the master says install {short} on {hostname}"));
+                let master = found.memory.lease.as_ref().and_then(|it| it.master);
+                let ip = master.map_or(lease.server, |(ip, _, _)| ip);
+                let fetcher = Fetcher::new(ip, *http_port);
+                match self.install(*manifest, &fetcher, found, link) {
+                    Ok(manifest) => Ok(Some(manifest)),
+                    Err(error) => {
+                        self.wait_for_help(&error, *manifest, link);
+                        self.look_again(found)?;
+                        let asked = link.ask(found.local.question());
+                        asked.map_err(failed("verify")).and_then(|answer| match answer {
+                            Answer::Silence => self.live_without_master(found),
+                            Answer::Verdict(verdict) => self.obey(&verdict, found, link, lease),
+                        })
+                    }
+                }
+            }
+        }
+    }
+
+    /// What was done of an installation that stopped.
+    fn look_again(&self, found: &mut Found) -> Result<(), BootError> {
+        if found.installed.take().is_some() {
+            mounts::unmount_data()?;
+        }
+        let again = self.look_at_disk()?;
+        found.installed = again.installed;
+        found.local = again.local;
+        Ok(())
+    }
+
+    fn wait_for_help(&self, error: &BootError, manifest: Digest, link: &mut Link) {
+        let text = chain(error);
+        self.console.say(format_args!("installation stopped: {text}"));
+        link.report(Stage::Failed, manifest, (0, 0), &text);
+        link.flush();
+        std::thread::sleep(RETRY_PAUSE);
+    }
+
+    fn install(
+        &self,
+        digest: Digest,
+        fetcher: &Fetcher,
+        found: &mut Found,
+        link: &mut Link,
+    ) -> Result<Manifest, BootError> {
+        let kept = found.installed.as_ref().and_then(|disk| disk.store.manifest(digest).ok());
+        let (manifest, bytes) = match kept {
+            Some(manifest) => {
+                let bytes = manifest.to_bytes().map_err(io::Error::from).map_err(failed("manifest"))?;
+                (manifest, bytes)
+            }
+            None => fetcher.manifest(digest)?,
+        };
+        let wanted = Software { manifest: digest, image: manifest.boot.image.sha256 };
+        let steps = plan::install(&found.local, wanted);
+        let mut installer = Installer {
+            manifest: &manifest,
+            bytes: &bytes,
+            digest,
+            fetcher,
+            link,
+            console: self.console,
+            installed: found.installed.take(),
+            memory: &mut found.memory,
+            key_seed: found.key_seed,
+        };
+        let result = steps.iter().try_for_each(|step| installer.perform(*step));
+        found.installed = installer.installed.take();
+        result?;
+        if steps.last() == Some(&Step::Restart) {
+            self.restart(link)?;
+        }
+        let running = wanted;
+        match found.local.active() {
+            Some(Slot::B) => found.local.b = running,
+            Some(Slot::A) | None => found.local.a = running,
+        }
+        if found.local.loader.next.is_some() {
+            found.local.loader = LoaderState::commit_first(found.local.active().unwrap_or(Slot::A));
+        }
+        Ok(manifest)
+    }
+
+    fn restart(&self, link: &mut Link) -> Result<(), BootError> {
+        link.flush();
+        mounts::unmount_data()?;
+        self.console.say("restarting from the local disk");
+        run::restart().map_err(failed("restart"))?;
+        Ok(())
+    }
+
+    /// Settles a trial, remembers, and makes the tree the root.
+    fn enter(&self, mut found: Found, manifest: &Manifest, lease: &LeaseInfo) -> Result<(), BootError> {
+        let digest = found.local.candidate().manifest;
+        let Some(mut disk) = found.installed.take() else {
+            return Err(failed("run")(io::Error::other("nothing is installed")));
+        };
+        found.memory.failed = Some(found.local.failed()).filter(|it| *it != Digest::NONE && *it != digest);
+        disk.store.remember(&found.memory)?;
+        if let Some(Step::Settle(slot)) = plan::settle(&found.local) {
+            crate::disk::mark_good(&mut disk.target.device, &disk.layout, slot).map_err(InstallError::from)?;
+            self.console.say(format_args!("slot {slot} is good"));
+        }
+        let tree = disk.store.generation_path(digest);
+        mounts::enter_tree(&tree, &disk.store.persist_dir())?;
+        run::configure(&found.memory.hostname, &lease.dns);
+        self.console.say(format_args!("runs class {} from {}", manifest.class, tree_name(&tree)));
+        Ok(())
+    }
+}
+
+fn tree_name(tree: &Path) -> String {
+    let name = tree.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().take(12).collect()
+}
+
+fn candidate(found: &Found) -> Result<Option<Manifest>, BootError> {
+    let digest = found.local.candidate().manifest;
+    match &found.installed {
+        Some(disk) if digest != Digest::NONE => Ok(Some(disk.store.manifest(digest)?)),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// Larger than any before it, also where the disk was set back to an older state, as long as
+/// the clock was not.
+fn boot_number(last: u64) -> u64 {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    clock.max(last.saturating_add(1))
+}
+
+fn usable(uuid: SystemUuid) -> SystemUuid {
+    if uuid.is_usable() { uuid } else { SystemUuid([0; 16]) }
+}
+
+fn trusted_keys() -> Result<Vec<PublicKey>, BootError> {
+    let text = std::fs::read_to_string(TRUST).unwrap_or_default();
+    let keys: Vec<PublicKey> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
+    if keys.is_empty() { Err(BootError::NoTrust) } else { Ok(keys) }
+}

@@ -1,4 +1,0 @@
-//! Stub.
-pub mod grubenv;
-/// S
-pub const SECTOR: usize = 512;
