@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The node's init, as a library that its tests and the test bed can look into.
+
+pub mod modules;

@@ -10,9 +10,13 @@
 //! | [`digest`] | SHA-256 names of everything that is delivered |
 //! | [`identity`] | what a machine is: MAC, system UUID, architecture, firmware |
 //! | [`manifest`] | what one node should have, as canonical JSON |
+//! | [`modindex`] | the index of the kernel modules that a boot image carries |
+//! | [`uki`] | where the parts of a boot image stand in its file |
 //! | [`verify`] | the verify protocol, both sides |
 
 pub mod digest;
 pub mod identity;
 pub mod manifest;
+pub mod modindex;
+pub mod uki;
 pub mod verify;
