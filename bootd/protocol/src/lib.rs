@@ -13,6 +13,7 @@
 //! | [`dhcp`] | DHCPv4: packets, the server's machine, the node's machine |
 //! | [`boot_choice`] | what each kind of client is sent to boot, and why |
 //! | [`tftp`] | TFTP: packets, the sender's machine, the fetcher's machine |
+//! | [`modindex`] | the index of the kernel modules that a boot image carries |
 //! | [`uki`] | where kernel and initramfs stand in a boot image |
 //! | [`verify`] | the verify protocol: messages, the node's machine, the master's machine |
 
@@ -21,6 +22,7 @@ pub mod dhcp;
 pub mod digest;
 pub mod identity;
 pub mod manifest;
+pub mod modindex;
 pub mod tftp;
 pub mod uki;
 pub mod verify;

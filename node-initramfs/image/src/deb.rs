@@ -10,6 +10,7 @@ mod tree;
 
 use std::path::Path;
 
+pub(crate) use archive::decompress;
 pub use control::Control;
 use tree::Tree;
 

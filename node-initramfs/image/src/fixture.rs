@@ -118,3 +118,142 @@ pub(crate) fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     }
     builder.into_inner().unwrap()
 }
+
+/// An ELF file in the making: as much of one as the builder looks at.
+#[derive(Default)]
+pub(crate) struct ElfBuilder<'a> {
+    /// Little-endian machine number; x86-64 if zero.
+    pub(crate) machine: u16,
+    pub(crate) interpreter: Option<&'a str>,
+    pub(crate) needed: &'a [&'a str],
+    pub(crate) modinfo: &'a str,
+}
+
+const EM_X86_64: u16 = 62;
+
+impl ElfBuilder<'_> {
+    pub(crate) fn build(&self) -> Vec<u8> {
+        let mut strings = vec![0];
+        let mut dynamic = Vec::new();
+        for library in self.needed {
+            dynamic.extend(1_u64.to_le_bytes()); // DT_NEEDED
+            dynamic.extend(u64::try_from(strings.len()).unwrap().to_le_bytes());
+            strings.extend(library.bytes().chain([0]));
+        }
+        dynamic.extend([0; 16]); // DT_NULL
+        let interpreter = self.interpreter.map(|path| format!("{path}\0"));
+        let names = b"\0.dynstr\0.dynamic\0.modinfo\0.shstrtab\0";
+        // Name, type and link of each section.
+        let sections: [(u32, u32, u32, &[u8]); 5] = [
+            (1, 3, 0, &strings),
+            (9, 6, 1, &dynamic),
+            (18, 1, 0, self.modinfo.as_bytes()),
+            (27, 3, 0, names),
+            (
+                0,
+                1,
+                0,
+                interpreter.as_deref().unwrap_or_default().as_bytes(),
+            ),
+        ];
+        let [header_len, segment_len] = [64_u64, 56];
+        let mut at = header_len + segment_len;
+        let mut table = vec![0; 64];
+        let mut content = Vec::new();
+        let mut segment = vec![0; 56];
+        for (name, kind, link, bytes) in sections {
+            let size = u64::try_from(bytes.len()).unwrap();
+            table.extend([name, kind].iter().flat_map(|field| field.to_le_bytes()));
+            table.extend(
+                [0, 0, at, size]
+                    .iter()
+                    .flat_map(|field| field.to_le_bytes()),
+            );
+            table.extend([link, 0].iter().flat_map(|field| field.to_le_bytes()));
+            table.extend(
+                [1_u64, if kind == 6 { 16 } else { 0 }]
+                    .iter()
+                    .flat_map(|f| f.to_le_bytes()),
+            );
+            if name == 0 && interpreter.is_some() {
+                segment.clear();
+                segment.extend([3_u32, 4].iter().flat_map(|field| field.to_le_bytes()));
+                let fields = [at, 0, 0, size, size, 1];
+                segment.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+            }
+            content.extend(bytes);
+            at += size;
+        }
+        let machine = if self.machine == 0 {
+            EM_X86_64
+        } else {
+            self.machine
+        };
+        let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0".to_vec();
+        elf.extend(machine.to_le_bytes());
+        elf.extend(1_u32.to_le_bytes());
+        elf.extend(
+            [0, header_len, at]
+                .iter()
+                .flat_map(|field| field.to_le_bytes()),
+        );
+        elf.extend(0_u32.to_le_bytes());
+        elf.extend(
+            [64_u16, 56, 1, 64, 6, 4]
+                .iter()
+                .flat_map(|field| field.to_le_bytes()),
+        );
+        [elf, segment, content, table].concat()
+    }
+}
+
+/// A kernel module with this `.modinfo` section.
+pub(crate) fn elf_module(modinfo: &str) -> Vec<u8> {
+    let elf = ElfBuilder {
+        modinfo,
+        ..ElfBuilder::default()
+    };
+    elf.build()
+}
+
+/// The section that marks systemd's stub.
+pub(crate) const STUB_MAGIC: &str = ".sdmagic";
+
+/// An EFI stub with two sections, the second one called `magic`.
+pub(crate) fn stub(magic: &str) -> Vec<u8> {
+    let mut bytes = vec![0; 2048];
+    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+    put(0, b"MZ");
+    put(0x3c, &[0x80]);
+    put(0x80, b"PE\0\0");
+    let coff = 0x84;
+    put(coff, &0x8664_u16.to_le_bytes());
+    put(coff + 2, &2_u16.to_le_bytes());
+    put(coff + 16, &240_u16.to_le_bytes());
+    let optional = coff + 20;
+    for (at, value) in [
+        (0, 0x20b),      // PE32+
+        (8, 512),        // initialized data
+        (32, 0x1000),    // section alignment
+        (36, 512),       // file alignment
+        (56, 0x6000),    // image
+        (60, 1024),      // headers
+        (64, 0x12_3456), // checksum
+        (108, 16),       // data directories
+    ] {
+        put(optional + at, &u32::to_le_bytes(value));
+    }
+    let table = optional + 240;
+    for (index, (name, size, address, offset)) in
+        [(".text", 16, 0x4000, 1024), (magic, 52, 0x5000, 1536)]
+            .into_iter()
+            .enumerate()
+    {
+        let at = table + index * 40;
+        put(at, name.as_bytes());
+        for (field, value) in [size, address, 512, offset].into_iter().enumerate() {
+            put(at + 8 + field * 4, &u32::to_le_bytes(value));
+        }
+    }
+    bytes
+}

@@ -96,27 +96,35 @@ fn tar_member(members: &[Member], stem: &'static str, limit: u64) -> Result<Vec<
         .iter()
         .find(|(name, _)| name.starts_with(stem))
         .ok_or(Fault::Missing(stem))?;
-    let reader: Box<dyn Read> = match &name[stem.len()..] {
-        "" => Box::new(packed.as_slice()),
-        ".xz" => Box::new(xz(packed, name)?),
-        ".zst" => Box::new(
-            zstd::Decoder::with_buffer(packed.as_slice()).map_err(|error| damaged(name, &error))?,
-        ),
-        ".gz" => Box::new(flate2::bufread::MultiGzDecoder::new(packed.as_slice())),
-        _ => return Err(Fault::Compression(name.clone())),
+    decompress(name, &name[stem.len()..], packed, limit)
+}
+
+/// Unpacks `packed`, which errors call `name`, as its `suffix` says, to at most `limit` bytes.
+pub(crate) fn decompress(
+    name: &str,
+    suffix: &str,
+    packed: &[u8],
+    limit: u64,
+) -> Result<Vec<u8>, Fault> {
+    let bad = |error| damaged(name, &error);
+    let reader: Box<dyn Read> = match suffix {
+        "" => Box::new(packed),
+        ".xz" => Box::new(xz(packed).map_err(bad)?),
+        ".zst" => Box::new(zstd::Decoder::with_buffer(packed).map_err(bad)?),
+        ".gz" => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+        _ => return Err(Fault::Compression(name.to_owned())),
     };
     let mut unpacked = Vec::new();
     reader
         .take(limit + 1)
         .read_to_end(&mut unpacked)
-        .map_err(|error| damaged(name, &error))?;
+        .map_err(bad)?;
     check_size(&format!("{name}, unpacked,"), unpacked.len(), limit)?;
     Ok(unpacked)
 }
 
-fn xz<'a>(packed: &'a [u8], name: &str) -> Result<liblzma::bufread::XzDecoder<&'a [u8]>, Fault> {
-    let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
-        .map_err(|error| damaged(name, &io::Error::other(error)))?;
+fn xz(packed: &[u8]) -> io::Result<liblzma::bufread::XzDecoder<&[u8]>> {
+    let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
     Ok(liblzma::bufread::XzDecoder::new_stream(packed, stream))
 }
 

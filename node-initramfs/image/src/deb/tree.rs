@@ -133,26 +133,20 @@ impl Builder {
     }
 
     fn kind(&self, entry: &tar::Entry<'_, &[u8]>, path: &str, len: usize) -> Result<Kind, Fault> {
-        let refuse = |kind| {
+        let kind = entry.header().entry_type();
+        if kind.is_file() || kind.is_contiguous() {
+            Ok(Kind::Regular(range(entry, len)?))
+        } else if kind.is_symlink() {
+            Ok(Kind::Symlink(link_name(entry, path)?))
+        } else if kind.is_hard_link() {
+            self.hard_link(entry, path)
+        } else if kind.is_dir() {
+            Ok(Kind::Directory)
+        } else {
             Err(Fault::Kind {
                 path: path.to_owned(),
-                kind,
+                kind: describe(kind),
             })
-        };
-        match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous => Ok(Kind::Regular(range(entry, len)?)),
-            EntryType::Symlink => Ok(Kind::Symlink(link_name(entry, path)?)),
-            EntryType::Link => self.hard_link(entry, path),
-            EntryType::Directory => Ok(Kind::Directory),
-            EntryType::Char => refuse("character device"),
-            EntryType::Block => refuse("block device"),
-            EntryType::Fifo => refuse("pipe"),
-            EntryType::GNUSparse => refuse("sparse file"),
-            EntryType::GNULongName
-            | EntryType::GNULongLink
-            | EntryType::XGlobalHeader
-            | EntryType::XHeader
-            | _ => refuse("thing of unknown type"),
         }
     }
 
@@ -182,6 +176,17 @@ impl Builder {
             Some(node) => Err(Fault::Path(node.path.clone())),
             None => Ok(()),
         }
+    }
+}
+
+/// A type flag that no package should have (POSIX.1-1988 ustar, and GNU's `S`).
+fn describe(kind: EntryType) -> &'static str {
+    match kind.as_byte() {
+        b'3' => "character device",
+        b'4' => "block device",
+        b'6' => "pipe",
+        b'S' => "sparse file",
+        _ => "thing of unknown type",
     }
 }
 

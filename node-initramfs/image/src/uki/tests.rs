@@ -1,0 +1,89 @@
+use super::*;
+use crate::fixture::{STUB_MAGIC, stub};
+
+fn parts() -> Parts<'static> {
+    Parts {
+        osrel: b"ID=test\n",
+        cmdline: b"quiet",
+        initrd: &[7; 5000],
+        linux: &[9; 10_000],
+    }
+}
+
+#[test]
+fn appends_four_sections() {
+    let image = assemble(&stub(STUB_MAGIC), &parts()).unwrap();
+    assert_eq!(image, assemble(&stub(STUB_MAGIC), &parts()).unwrap());
+
+    let pe = PeFile64::parse(image.as_slice()).unwrap();
+    let sections: Vec<_> = pe
+        .sections()
+        .map(|section| {
+            (
+                section.name().unwrap().to_owned(),
+                section.address(),
+                section.size(),
+            )
+        })
+        .collect();
+    let expected = [
+        (".text", 0x4000, 16),
+        (".sdmagic", 0x5000, 52),
+        (".osrel", 0x6000, 8),
+        (".cmdline", 0x7000, 5),
+        (".initrd", 0x8000, 5000),
+        (".linux", 0xa000, 10_000),
+    ];
+    assert_eq!(
+        sections,
+        expected.map(|(name, address, size)| (name.to_owned(), address, size))
+    );
+    let header = &pe.nt_headers().optional_header;
+    assert_eq!(header.size_of_image.get(LE), 0xd000);
+    assert_eq!(
+        header.size_of_initialized_data.get(LE),
+        512 * (1 + 1 + 1 + 10 + 20)
+    );
+    assert_eq!(image.len() % 512, 0);
+}
+
+#[test]
+fn refuses_stubs_it_does_not_know() {
+    let error = |stub: &[u8]| assemble(stub, &parts()).unwrap_err().to_string();
+    assert_eq!(
+        error(&stub(".other")),
+        "EFI stub: is not systemd's: has no .sdmagic section"
+    );
+    assert!(error(b"MZ").starts_with("EFI stub: "));
+    let whole = stub(STUB_MAGIC);
+
+    // The table's security directory says where a signature stands.
+    let optional = 0x80 + 4 + 20;
+    let mut signed = whole.clone();
+    signed[optional + 112 + 4 * 8] = 1;
+    assert_eq!(
+        error(&signed),
+        "EFI stub: is signed: sections would break the signature"
+    );
+    let mut full = whole.clone();
+    full[optional + 240 + 3 * SECTION_HEADER] = 1;
+    assert_eq!(
+        error(&full),
+        "EFI stub: has no room for more section headers"
+    );
+    let mut odd = whole;
+    odd[optional + 36..optional + 40].copy_from_slice(&3_u32.to_le_bytes());
+    assert_eq!(error(&odd), "EFI stub: has the alignment 3");
+}
+
+#[test]
+fn refuses_empty_parts() {
+    let parts = Parts {
+        cmdline: b"",
+        ..parts()
+    };
+    assert_eq!(
+        assemble(&stub(STUB_MAGIC), &parts),
+        Err(AssembleError::Size(".cmdline"))
+    );
+}

@@ -1,0 +1,140 @@
+//! Reads `/sys` and loads modules.
+
+use std::collections::HashSet;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bootd_protocol::modindex::{Index, Module};
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+
+use super::plan;
+
+/// Where the boot image has the modules and their index.
+const DIRECTORY: &str = "/lib/modules";
+
+/// The index of the modules in the boot image.
+pub const INDEX: &str = "/lib/modules/index";
+
+/// What became of one module.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// Its name.
+    pub module: &'a str,
+    /// Whether the kernel took it.
+    pub result: io::Result<()>,
+}
+
+/// Loads what the devices of this machine need, as they appear.
+#[derive(Debug)]
+pub struct Loader<'i, 'a> {
+    index: &'i Index<'a>,
+    /// For each module of the index, whether it has had its turn.
+    done: Vec<bool>,
+    /// Devices whose name has been read.
+    seen: HashSet<PathBuf>,
+}
+
+impl<'i, 'a> Loader<'i, 'a> {
+    /// A loader that has loaded nothing yet.
+    #[must_use]
+    pub fn new(index: &'i Index<'a>) -> Self {
+        Loader {
+            index,
+            done: vec![false; index.modules().len()],
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Loads the modules called `names`, and those that devices need which are there but were
+    /// not at the last call, until that brings no new devices. Some devices appear a while
+    /// after their bus has been found (SCSI disks): whoever waits for one calls again.
+    ///
+    /// Every module gets one turn; one that fails is reported once and does not keep the others
+    /// from being loaded.
+    pub fn load(&mut self, names: &[&str]) -> Vec<Outcome<'a>> {
+        let mut outcomes = Vec::new();
+        loop {
+            let modaliases = new_modaliases(Path::new("/sys/bus"), &mut self.seen);
+            let planned = plan(self.index, &modaliases, names, &self.done);
+            if planned.is_empty() {
+                return outcomes;
+            }
+            for module in planned {
+                if let Some(at) = self.index.position(module.name) {
+                    self.done[at] = true;
+                }
+                outcomes.push(Outcome {
+                    module: module.name,
+                    result: insert(module),
+                });
+            }
+        }
+    }
+}
+
+/// Gives one module to the kernel. One that is there already is no error.
+fn insert(module: &Module<'_>) -> io::Result<()> {
+    let file = File::open(Path::new(DIRECTORY).join(module.file))?;
+    match finit_module(&file, &CString::default(), ModuleInitFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The names (`modalias`) of all devices below `bus` that are not in `seen`, which they are
+/// afterwards. A device without a name, or one that goes away meanwhile, is passed over.
+fn new_modaliases(bus: &Path, seen: &mut HashSet<PathBuf>) -> Vec<String> {
+    let mut modaliases = Vec::new();
+    for bus in children(bus) {
+        for device in children(&bus.join("devices")) {
+            if seen.contains(&device) {
+                continue;
+            }
+            if let Ok(modalias) = fs::read_to_string(device.join("modalias")) {
+                modaliases.push(modalias.trim_end().to_owned());
+            }
+            seen.insert(device);
+        }
+    }
+    modaliases
+}
+
+fn children(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.flatten().map(|entry| entry.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_device_once() {
+        let root = tempfile::tempdir().unwrap();
+        let device = |bus: &str, name: &str, modalias: Option<&str>| {
+            let path = root.path().join(bus).join("devices").join(name);
+            fs::create_dir_all(&path).unwrap();
+            if let Some(modalias) = modalias {
+                fs::write(path.join("modalias"), format!("{modalias}\n")).unwrap();
+            }
+        };
+        let mut seen = HashSet::new();
+        let mut read = || {
+            let mut modaliases = new_modaliases(root.path(), &mut seen);
+            modaliases.sort();
+            modaliases
+        };
+        assert_eq!(read(), [""; 0]);
+        device("pci", "0000:00:01.0", Some("pci:a"));
+        device("virtio", "virtio0", Some("virtio:b"));
+        device("node", "node0", None);
+        fs::create_dir_all(root.path().join("empty")).unwrap();
+        assert_eq!(read(), ["pci:a", "virtio:b"]);
+        device("virtio", "virtio1", Some("virtio:c"));
+        assert_eq!(read(), ["virtio:c"]);
+        assert_eq!(read(), [""; 0]);
+    }
+}
