@@ -7,6 +7,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`store`] | the state directory: created, opened, refused when made by a newer version |
+//! | [`composite`] | a release in one signed file: made, checked, installed |
 //! | [`schema`] | the tables, their version, and whether somebody changed them |
 //! | [`blobs`] | content-addressed files, checked before they are served |
 //! | [`snapshot`] | the whole catalog in memory, without SQLite: what bootd decides from |
@@ -19,6 +20,7 @@
 //! | [`keys`] | the master's key |
 
 pub mod blobs;
+pub mod composite;
 pub mod edit;
 pub mod error;
 pub mod identify;

@@ -371,7 +371,7 @@ impl Boot {
         found.installed = installer.installed.take();
         result?;
         if steps.last() == Some(&Step::Restart) {
-            self.restart(link)?;
+            match self.restart(link)? {}
         }
         let running = wanted;
         match found.local.active() {
@@ -384,12 +384,11 @@ impl Boot {
         Ok(manifest)
     }
 
-    fn restart(&self, link: &mut Link) -> Result<(), BootError> {
+    fn restart(&self, link: &mut Link) -> Result<Infallible, BootError> {
         link.flush();
         mounts::unmount_data()?;
         self.console.say("restarting from the local disk");
-        run::restart().map_err(failed("restart"))?;
-        Ok(())
+        match run::restart().map_err(failed("restart"))? {}
     }
 
     /// Settles a trial, remembers, and makes the tree the root.

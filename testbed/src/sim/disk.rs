@@ -134,7 +134,7 @@ impl Disk {
                     slot,
                     "only the spare slot goes on trial"
                 );
-                self.loader = self.loader.start_trial();
+                self.loader = self.loader.start_trial().unwrap_or(self.loader);
             }
             Step::Settle(slot) if !cut => self.settle(slot),
             Step::Collect if !cut => {

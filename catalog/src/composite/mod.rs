@@ -1,0 +1,29 @@
+//! Composites: a release in one file.
+//!
+//! A composite is an OCI image layout (OCI Image Format Specification 1.1, "Image Layout") in a
+//! tar archive, so that `skopeo copy` and its like move and mirror it. Its manifest has
+//! `artifactType` [`format::ARTIFACT_TYPE`]; the config is the composite's description as JSON;
+//! every distinct module is a raw layer, so that a layer's digest is the module's.
+//!
+//! The signature (minisign format) is over the description, which names every module by SHA-256
+//! and size, and stands as an annotation in the manifest: it survives every copy that keeps the
+//! manifest.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`release`] | the TOML file that a composite is made from |
+//! | [`compose`] | makes a composite |
+//! | [`format`] | what is in one |
+//! | [`sign`] | keys and signatures |
+//! | [`archive`] | reads one, trusting nothing |
+//! | [`install`] | puts one into a catalog: all of it or nothing |
+
+pub mod archive;
+mod commit;
+pub mod compose;
+pub mod format;
+mod image;
+pub mod install;
+pub mod release;
+pub mod sign;
+mod tree;

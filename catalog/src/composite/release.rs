@@ -1,0 +1,214 @@
+//! The TOML file that a composite is made from.
+//!
+//! Paths in it are relative to the file. See `docs` of [`Release`] for an example.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bootd_protocol::identity::Arch;
+use bootd_protocol::manifest::Restart;
+use serde::Deserialize;
+
+use super::format;
+
+/// A release.
+///
+/// ```toml
+/// name = "demo"
+/// version = "1"
+///
+/// [[boot_image]]
+/// name = "debian"
+/// version = "6.1"
+/// arch = "x86_64"
+/// kernel_deb = "debs/linux-image.deb"
+/// stub_deb = "debs/systemd-boot-efi.deb"
+/// tool_debs = ["debs/e2fsprogs.deb", "debs/libc6.deb"]
+/// grub_debs = ["debs/grub-pc-bin.deb", "debs/grub-efi-amd64-bin.deb", "debs/grub-common.deb"]
+/// init = "target/init"
+///
+/// [[package]]
+/// name = "site"
+/// version = "1.0"
+/// directory = "site"
+/// prefix = "/srv/www"
+///
+/// [[package]]
+/// name = "nginx"
+/// version = "1.22"
+/// debs = ["debs/nginx-light.deb", "debs/libpcre.deb"]
+/// exclude = ["/usr/share/doc/**"]
+///
+/// [[package.process]]
+/// name = "nginx"
+/// argv = ["/usr/sbin/nginx", "-g", "daemon off;"]
+///
+/// [[class]]
+/// name = "web"
+/// packages = ["site", "nginx=1.22"]
+/// images = ["debian"]
+///
+/// [[rule]]
+/// name = "all"
+/// class = "web"
+/// ```
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Name of the release.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `[[boot_image]]`
+    #[serde(default, rename = "boot_image")]
+    pub boot_images: Vec<BootImage>,
+    /// `[[package]]`
+    #[serde(default, rename = "package")]
+    pub packages: Vec<Package>,
+    /// `[[class]]`
+    #[serde(default, rename = "class")]
+    pub classes: Vec<Class>,
+    /// `[[rule]]`
+    #[serde(default, rename = "rule")]
+    pub rules: Vec<format::Rule>,
+    /// `[[network]]`
+    #[serde(default, rename = "network")]
+    pub networks: Vec<format::Network>,
+}
+
+/// `[[boot_image]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootImage {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Processor architecture.
+    pub arch: Arch,
+    /// A ready-made unified kernel image.
+    pub uki: PathBuf,
+    /// What starts it from the local disk.
+    pub loader: Loader,
+}
+
+/// `[boot_image.loader]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loader {
+    /// The loader for UEFI.
+    pub efi: PathBuf,
+    /// The loader's first sector for BIOS.
+    pub bios_boot: Option<PathBuf>,
+    /// The loader for BIOS.
+    pub bios_core: Option<PathBuf>,
+}
+
+/// `[[package]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// An architecture, or `all`; if absent, that of its Debian packages, or `all`.
+    pub arch: Option<String>,
+    /// Debian packages whose files it has.
+    #[serde(default)]
+    pub debs: Vec<PathBuf>,
+    /// A directory whose files it has, owned by root.
+    pub directory: Option<PathBuf>,
+    /// Where the directory stands on the node; `/` if absent.
+    pub prefix: Option<String>,
+    /// Patterns of paths to take; all if empty. `*` stands for any text without `/`, `**` for any.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Patterns of paths to leave out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// `[[package.file]]`: win over what the Debian packages and the directory have.
+    #[serde(default, rename = "file")]
+    pub files: Vec<InlineFile>,
+    /// `[package.links]`: path = target.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
+    /// Empty directories.
+    #[serde(default)]
+    pub directories: Vec<String>,
+    /// `[[package.process]]`
+    #[serde(default, rename = "process")]
+    pub processes: Vec<Process>,
+}
+
+/// `[[package.file]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InlineFile {
+    /// Where it stands on the node.
+    pub path: String,
+    /// Its content.
+    pub text: String,
+    /// Permission bits as octal digits; `0644` if absent.
+    pub mode: Option<String>,
+}
+
+/// `[[package.process]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// Its name.
+    pub name: String,
+    /// Program (absolute path) and arguments.
+    pub argv: Vec<String>,
+    /// Environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// What happens when it ends; `always` if absent.
+    #[serde(default = "always")]
+    pub restart: Restart,
+}
+
+fn always() -> Restart {
+    Restart::Always
+}
+
+/// `[[class]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// `open` or `approval`.
+    #[serde(default = "approval")]
+    pub key_policy: String,
+    /// `run` or `hold`.
+    #[serde(default = "run")]
+    pub on_silence: String,
+    /// `keep` or `overwrite`.
+    #[serde(default = "keep")]
+    pub foreign_disk: String,
+    /// The disk to install on.
+    pub disk: Option<String>,
+    /// For people.
+    #[serde(default)]
+    pub comment: String,
+    /// `name=version`, or `name` for the version in this release; first wins.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// Boot images, likewise; all architectures of each.
+    #[serde(default)]
+    pub images: Vec<String>,
+}
+
+fn approval() -> String {
+    "approval".into()
+}
+
+fn run() -> String {
+    "run".into()
+}
+
+fn keep() -> String {
+    "keep".into()
+}
