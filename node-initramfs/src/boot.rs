@@ -96,7 +96,11 @@ struct Found {
 /// What cannot be mended by waiting.
 pub fn boot(origin: Instant) -> Result<Infallible, BootError> {
     let console = Console::new(origin);
-    let mut boot = Boot { console, origin, dhcp_time: Duration::ZERO };
+    let mut boot = Boot {
+        console,
+        origin,
+        dhcp_time: Duration::ZERO,
+    };
     mounts::mount_kernel()?;
     boot.load_modules();
     let mut found = boot.look_at_disk()?;
@@ -104,7 +108,12 @@ pub fn boot(origin: Instant) -> Result<Infallible, BootError> {
     let mut link = boot.open_link(&mut found, &card, &lease)?;
     let manifest = boot.settle_software(&mut found, &mut link, &lease)?;
     boot.enter(found, &manifest, &lease)?;
-    let running = Running { console, origin, manifest, dhcp_time: boot.dhcp_time };
+    let running = Running {
+        console,
+        origin,
+        manifest,
+        dhcp_time: boot.dhcp_time,
+    };
     run::run(running, &mut net, &mut link).map_err(failed("supervise"))
 }
 
@@ -117,7 +126,8 @@ impl Boot {
         };
         for outcome in Loader::new(&index).load(&MODULES) {
             if let Err(error) = outcome.result {
-                self.console.say(format_args!("module {}: {error}", outcome.module));
+                self.console
+                    .say(format_args!("module {}: {error}", outcome.module));
             }
         }
     }
@@ -132,33 +142,57 @@ impl Boot {
         })?;
         let blank = Found {
             installed: None,
-            local: Local { booted_from, ..Local::BLANK },
-            memory: Memory { boot: boot_number(0), ..Memory::default() },
+            local: Local {
+                booted_from,
+                ..Local::BLANK
+            },
+            memory: Memory {
+                boot: boot_number(0),
+                ..Memory::default()
+            },
             key: SecretKey::from_seed(&key_seed),
             key_seed,
         };
-        let Some((target, prepared)) = Target::ours() else { return Ok(blank) };
+        let Some((target, prepared)) = Target::ours() else {
+            return Ok(blank);
+        };
         if let Err(error) = mounts::mount_data(&target.data_device()) {
-            self.console.say(format_args!("{}; the disk is prepared again", chain(&error)));
+            self.console.say(format_args!(
+                "{}; the disk is prepared again",
+                chain(&error)
+            ));
             return Ok(blank);
         }
         let unfinished = prepared.unfinished_commit();
         let store = Store::open(DATA.as_ref())?;
         let mut memory = store.memory();
         memory.boot = boot_number(memory.boot);
-        let local = self.local(&store, Local {
-            prepared: true,
-            booted_from,
-            loader: prepared.loader,
-            failed: memory.failed.unwrap_or(Digest::NONE),
-            ..Local::BLANK
-        });
+        let local = self.local(
+            &store,
+            Local {
+                prepared: true,
+                booted_from,
+                loader: prepared.loader,
+                failed: memory.failed.unwrap_or(Digest::NONE),
+                ..Local::BLANK
+            },
+        );
         let key = store.key(&key_seed)?;
-        let mut installed = Installed { target, layout: prepared.layout, store };
+        let mut installed = Installed {
+            target,
+            layout: prepared.layout,
+            store,
+        };
         if let Some(slot) = unfinished {
             self.finish_commit(&mut installed, local.software(slot), slot)?;
         }
-        Ok(Found { installed: Some(installed), local, memory, key, key_seed })
+        Ok(Found {
+            installed: Some(installed),
+            local,
+            memory,
+            key,
+            key_seed,
+        })
     }
 
     /// Fills in the software of the slots, each only if its tree is whole.
@@ -174,22 +208,33 @@ impl Boot {
             match checked {
                 Ok(()) => software,
                 Err(error) => {
-                    self.console.say(format_args!("slot {slot}: {}", chain(&error)));
+                    self.console
+                        .say(format_args!("slot {slot}: {}", chain(&error)));
                     // Built again from its blobs, as far as they are whole.
                     let _ = store.drop_generation(software.manifest);
                     Software::NONE
                 }
             }
         };
-        Local { a: whole(Slot::A), b: whole(Slot::B), ..local }
+        Local {
+            a: whole(Slot::A),
+            b: whole(Slot::B),
+            ..local
+        }
     }
 
     /// The first commit was cut off: the disk starts this machine's firmware but not yet the
     /// other kind.
-    fn finish_commit(&self, disk: &mut Installed, software: Software, slot: Slot) -> Result<(), BootError> {
+    fn finish_commit(
+        &self,
+        disk: &mut Installed,
+        software: Software,
+        slot: Slot,
+    ) -> Result<(), BootError> {
         let manifest = disk.store.manifest(software.manifest)?;
         commit_first(disk, slot, manifest.boot.loader.bios_boot)?;
-        self.console.say(format_args!("first commit of slot {slot} finished"));
+        self.console
+            .say(format_args!("first commit of slot {slot} finished"));
         Ok(())
     }
 
@@ -200,7 +245,8 @@ impl Boot {
         let (card, lease) = net.wait()?;
         self.dhcp_time = self.origin.elapsed() - begun;
         let length = lease.prefix_len;
-        self.console.say(format_args!("{}: {}/{length}", card.name, lease.address));
+        self.console
+            .say(format_args!("{}: {}/{length}", card.name, lease.address));
         let old = memory.lease.replace(remember(&card, &lease));
         if lease.master.is_none()
             && let (Some(new), Some(old)) = (&mut memory.lease, old)
@@ -211,7 +257,12 @@ impl Boot {
         Ok((net, card, lease))
     }
 
-    fn open_link(&self, found: &mut Found, card: &Card, lease: &LeaseInfo) -> Result<Link, BootError> {
+    fn open_link(
+        &self,
+        found: &mut Found,
+        card: &Card,
+        lease: &LeaseInfo,
+    ) -> Result<Link, BootError> {
         let master = found.memory.lease.as_ref().and_then(|it| it.master);
         let (ip, port, _) = master.ok_or(BootError::NoMaster(lease.server))?;
         let mut seed = [0; 32];
@@ -264,14 +315,17 @@ impl Boot {
 
     fn live_without_master(&self, found: &Found) -> Result<Option<Manifest>, BootError> {
         let Some(manifest) = candidate(found)? else {
-            self.console.say("no master answers, and nothing is installed: asking on");
+            self.console
+                .say("no master answers, and nothing is installed: asking on");
             return Ok(None);
         };
         if manifest.policy.on_silence == OnSilence::Hold {
-            self.console.say("no master answers, and the class says hold: asking on");
+            self.console
+                .say("no master answers, and the class says hold: asking on");
             return Ok(None);
         }
-        self.console.say("no master answers: running what is installed");
+        self.console
+            .say("no master answers: running what is installed");
         Ok(Some(manifest))
     }
 
@@ -282,7 +336,11 @@ impl Boot {
         link: &mut Link,
         lease: &LeaseInfo,
     ) -> Result<Option<Manifest>, BootError> {
-        let Verdict { action, hostname, reason } = verdict;
+        let Verdict {
+            action,
+            hostname,
+            reason,
+        } = verdict;
         if let Some(epoch) = link.take_epoch() {
             found.memory.epoch = epoch;
         }
@@ -291,16 +349,25 @@ impl Boot {
             Action::Run => {
                 let manifest = candidate(found)?;
                 let digest = found.local.candidate().manifest.short();
-                self.console.say(format_args!("verified as {hostname}: run {digest} {reason}"));
+                self.console.say(format_args!(
+                    "verified as {hostname}: run {digest} {reason}"
+                ));
                 Ok(manifest)
             }
             Action::Hold { .. } => {
-                self.console.say(format_args!("the master says hold: {reason}"));
+                self.console
+                    .say(format_args!("the master says hold: {reason}"));
                 Ok(None)
             }
-            Action::Install { manifest, http_port, .. } => {
+            Action::Install {
+                manifest,
+                http_port,
+                ..
+            } => {
                 let short = manifest.short();
-                self.console.say(format_args!("the master says install {short} on {hostname}"));
+                self.console.say(format_args!(
+                    "the master says install {short} on {hostname}"
+                ));
                 let master = found.memory.lease.as_ref().and_then(|it| it.master);
                 let ip = master.map_or(lease.server, |(ip, _, _)| ip);
                 let fetcher = Fetcher::new(ip, *http_port);
@@ -310,10 +377,12 @@ impl Boot {
                         self.wait_for_help(&error, *manifest, link);
                         self.look_again(found)?;
                         let asked = link.ask(found.local.question());
-                        asked.map_err(failed("verify")).and_then(|answer| match answer {
-                            Answer::Silence => self.live_without_master(found),
-                            Answer::Verdict(verdict) => self.obey(&verdict, found, link, lease),
-                        })
+                        asked
+                            .map_err(failed("verify"))
+                            .and_then(|answer| match answer {
+                                Answer::Silence => self.live_without_master(found),
+                                Answer::Verdict(verdict) => self.obey(&verdict, found, link, lease),
+                            })
                     }
                 }
             }
@@ -333,7 +402,8 @@ impl Boot {
 
     fn wait_for_help(&self, error: &BootError, manifest: Digest, link: &mut Link) {
         let text = chain(error);
-        self.console.say(format_args!("installation stopped: {text}"));
+        self.console
+            .say(format_args!("installation stopped: {text}"));
         link.report(Stage::Failed, manifest, (0, 0), &text);
         link.flush();
         std::thread::sleep(RETRY_PAUSE);
@@ -346,15 +416,24 @@ impl Boot {
         found: &mut Found,
         link: &mut Link,
     ) -> Result<Manifest, BootError> {
-        let kept = found.installed.as_ref().and_then(|disk| disk.store.manifest(digest).ok());
+        let kept = found
+            .installed
+            .as_ref()
+            .and_then(|disk| disk.store.manifest(digest).ok());
         let (manifest, bytes) = match kept {
             Some(manifest) => {
-                let bytes = manifest.to_bytes().map_err(io::Error::from).map_err(failed("manifest"))?;
+                let bytes = manifest
+                    .to_bytes()
+                    .map_err(io::Error::from)
+                    .map_err(failed("manifest"))?;
                 (manifest, bytes)
             }
             None => fetcher.manifest(digest)?,
         };
-        let wanted = Software { manifest: digest, image: manifest.boot.image.sha256 };
+        let wanted = Software {
+            manifest: digest,
+            image: manifest.boot.image.sha256,
+        };
         let steps = plan::install(&found.local, wanted);
         let mut installer = Installer {
             manifest: &manifest,
@@ -392,21 +471,32 @@ impl Boot {
     }
 
     /// Settles a trial, remembers, and makes the tree the root.
-    fn enter(&self, mut found: Found, manifest: &Manifest, lease: &LeaseInfo) -> Result<(), BootError> {
+    fn enter(
+        &self,
+        mut found: Found,
+        manifest: &Manifest,
+        lease: &LeaseInfo,
+    ) -> Result<(), BootError> {
         let digest = found.local.candidate().manifest;
         let Some(mut disk) = found.installed.take() else {
             return Err(failed("run")(io::Error::other("nothing is installed")));
         };
-        found.memory.failed = Some(found.local.failed()).filter(|it| *it != Digest::NONE && *it != digest);
+        found.memory.failed =
+            Some(found.local.failed()).filter(|it| *it != Digest::NONE && *it != digest);
         disk.store.remember(&found.memory)?;
         if let Some(Step::Settle(slot)) = plan::settle(&found.local) {
-            crate::disk::mark_good(&mut disk.target.device, &disk.layout, slot).map_err(InstallError::from)?;
+            crate::disk::mark_good(&mut disk.target.device, &disk.layout, slot)
+                .map_err(InstallError::from)?;
             self.console.say(format_args!("slot {slot} is good"));
         }
         let tree = disk.store.generation_path(digest);
         mounts::enter_tree(&tree, &disk.store.persist_dir())?;
         run::configure(&found.memory.hostname, &lease.dns);
-        self.console.say(format_args!("runs class {} from {}", manifest.class, tree_name(&tree)));
+        self.console.say(format_args!(
+            "runs class {} from {}",
+            manifest.class,
+            tree_name(&tree)
+        ));
         Ok(())
     }
 }
@@ -427,16 +517,30 @@ fn candidate(found: &Found) -> Result<Option<Manifest>, BootError> {
 /// Larger than any before it, also where the disk was set back to an older state, as long as
 /// the clock was not.
 fn boot_number(last: u64) -> u64 {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let clock = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     clock.max(last.saturating_add(1))
 }
 
 fn usable(uuid: SystemUuid) -> SystemUuid {
-    if uuid.is_usable() { uuid } else { SystemUuid([0; 16]) }
+    if uuid.is_usable() {
+        uuid
+    } else {
+        SystemUuid([0; 16])
+    }
 }
 
 fn trusted_keys() -> Result<Vec<PublicKey>, BootError> {
     let text = std::fs::read_to_string(TRUST).unwrap_or_default();
-    let keys: Vec<PublicKey> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
-    if keys.is_empty() { Err(BootError::NoTrust) } else { Ok(keys) }
+    let keys: Vec<PublicKey> = text
+        .lines()
+        .filter_map(|line| line.trim().parse().ok())
+        .collect();
+    if keys.is_empty() {
+        Err(BootError::NoTrust)
+    } else {
+        Ok(keys)
+    }
 }

@@ -135,10 +135,17 @@ impl Fetcher {
         let url = format!("{}/blob/{}", self.base, blob.sha256);
         let mut bytes = Vec::new();
         let read = self.get(&url, 0)?.take(blob.size).read_to_end(&mut bytes);
-        read.map_err(|source| FetchError::Cut { url: url.clone(), source })?;
+        read.map_err(|source| FetchError::Cut {
+            url: url.clone(),
+            source,
+        })?;
         let actual = Digest::of(&bytes);
         if actual != blob.sha256 {
-            return Err(FetchError::WrongDigest { url, actual, expected: blob.sha256 });
+            return Err(FetchError::WrongDigest {
+                url,
+                actual,
+                expected: blob.sha256,
+            });
         }
         Ok(bytes)
     }
@@ -318,7 +325,7 @@ fn check_room(store: &Store, needed: u64) -> Result<(), FetchError> {
     let root = store.dir("");
     let stat = nix::sys::statvfs::statvfs(&root).map_err(io::Error::from);
     let stat = at(&root, stat)?;
-    let free = u64::from(stat.blocks_available()).saturating_mul(stat.fragment_size());
+    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
     if free < needed {
         let (free, needed) = (free >> 20, needed.div_ceil(1 << 20));
         return Err(FetchError::NoRoom { free, needed });

@@ -143,7 +143,8 @@ impl Installer<'_> {
         }
         self.act(step)?;
         let millis = begun.elapsed().as_millis();
-        self.console.say(format_args!("{step:?} done in {millis} ms"));
+        self.console
+            .say(format_args!("{step:?} done in {millis} ms"));
         Ok(())
     }
 
@@ -179,11 +180,15 @@ impl Installer<'_> {
     }
 
     fn installed(&self) -> Result<&Installed, InstallError> {
-        self.installed.as_ref().ok_or(InstallError::Order("preparing the disk"))
+        self.installed
+            .as_ref()
+            .ok_or(InstallError::Order("preparing the disk"))
     }
 
     fn installed_mut(&mut self) -> Result<&mut Installed, InstallError> {
-        self.installed.as_mut().ok_or(InstallError::Order("preparing the disk"))
+        self.installed
+            .as_mut()
+            .ok_or(InstallError::Order("preparing the disk"))
     }
 
     fn prepare_disk(&mut self) -> Result<(), InstallError> {
@@ -204,16 +209,23 @@ impl Installer<'_> {
         })?;
         let data = target.data_device();
         let path = target.path().to_owned();
-        disk::prepare(&mut target.device, &layout, &blobs.loader(), &mut |_: Extent| {
-            Ok(make_data(&path, &data)?)
-        })?;
+        disk::prepare(
+            &mut target.device,
+            &layout,
+            &blobs.loader(),
+            &mut |_: Extent| Ok(make_data(&path, &data)?),
+        )?;
         target.state = DiskState::Preparing;
         mounts::mount_data(&data)?;
         let store = Store::open(DATA.as_ref())?;
         store.key(&self.key_seed)?;
         store.remember(self.memory)?;
         self.link.keep_key();
-        self.installed = Some(Installed { target, layout, store });
+        self.installed = Some(Installed {
+            target,
+            layout,
+            store,
+        });
         Ok(())
     }
 
@@ -229,12 +241,18 @@ impl Installer<'_> {
                 bios_core = self.fetcher.small_blob(core)?;
             }
             _ if kernel::firmware() == Firmware::Bios => {
-                return Err(InstallError::NoBiosLoader { name: self.manifest.boot.name.clone() });
+                return Err(InstallError::NoBiosLoader {
+                    name: self.manifest.boot.name.clone(),
+                });
             }
             _ => {}
         }
         let efi = self.fetcher.small_blob(&loader.efi)?;
-        Ok(FetchedLoader { efi, boot_code, core: bios_core })
+        Ok(FetchedLoader {
+            efi,
+            boot_code,
+            core: bios_core,
+        })
     }
 
     fn fetch_blobs(&mut self) -> Result<(), InstallError> {
@@ -243,11 +261,15 @@ impl Installer<'_> {
         };
         let missing = disk.store.missing(self.manifest);
         let total: u64 = missing.iter().map(|it| it.size).sum();
-        let what = format!("{} of {} files, {} KiB", missing.len(), self.manifest.blobs().count(), total >> 10);
+        let what = format!(
+            "{} of {} files, {} KiB",
+            missing.len(),
+            self.manifest.blobs().count(),
+            total >> 10
+        );
         self.console.say(format_args!("fetching {what}"));
         let (link, digest) = (&mut *self.link, self.digest);
-        let mut progress =
-            |done, total| link.report(Stage::Fetching, digest, (done, total), &what);
+        let mut progress = |done, total| link.report(Stage::Fetching, digest, (done, total), &what);
         self.fetcher.blobs(&disk.store, &missing, &mut progress)?;
         Ok(())
     }
@@ -256,18 +278,32 @@ impl Installer<'_> {
         let image = self.manifest.boot.image;
         let disk = self.installed_mut()?;
         let path = disk.store.blob_path(image.sha256);
-        let mut parts = ImageParts::open(path, image)?;
+        let parts = ImageParts::open(path, image)?;
         let cmdline = parts.text(parts.uki.cmdline)?;
         let content = SlotContent {
-            linux: SlotPart { size: parts.uki.linux.size, reader: &mut parts.section(parts.uki.linux)? },
-            initrd: SlotPart { size: parts.uki.initrd.size, reader: &mut parts.section(parts.uki.initrd)? },
+            linux: SlotPart {
+                size: parts.uki.linux.size,
+                reader: &mut parts.section(parts.uki.linux)?,
+            },
+            initrd: SlotPart {
+                size: parts.uki.initrd.size,
+                reader: &mut parts.section(parts.uki.initrd)?,
+            },
             cmdline: &cmdline,
         };
-        Ok(disk::write_slot(&mut disk.target.device, &disk.layout, slot, content)?)
+        Ok(disk::write_slot(
+            &mut disk.target.device,
+            &disk.layout,
+            slot,
+            content,
+        )?)
     }
 
     fn point_slot(&mut self, slot: Slot) -> Result<(), InstallError> {
-        let software = Software { manifest: self.digest, image: self.manifest.boot.image.sha256 };
+        let software = Software {
+            manifest: self.digest,
+            image: self.manifest.boot.image.sha256,
+        };
         let before = self.installed()?.store.software(slot).manifest;
         self.installed()?.store.point_slot(slot, software)?;
         if before != Digest::NONE && before != self.digest {
@@ -287,7 +323,11 @@ impl Installer<'_> {
         let previous = self.memory.previous;
         let store = &self.installed()?.store;
         let slots = Slot::ALL.map(|slot| store.software(slot).manifest);
-        let keep: Vec<Digest> = slots.into_iter().chain(previous).chain([self.digest]).collect();
+        let keep: Vec<Digest> = slots
+            .into_iter()
+            .chain(previous)
+            .chain([self.digest])
+            .collect();
         Ok(store.collect(&keep)?)
     }
 }
@@ -296,14 +336,23 @@ impl Installer<'_> {
 ///
 /// # Errors
 /// The boot code is not here, or the disk says no.
-pub fn commit_first(disk: &mut Installed, slot: Slot, boot: Option<BlobRef>) -> Result<(), InstallError> {
+pub fn commit_first(
+    disk: &mut Installed,
+    slot: Slot,
+    boot: Option<BlobRef>,
+) -> Result<(), InstallError> {
     let mut boot_code = [0; BOOT_CODE];
     if let Some(blob) = boot {
         let path = disk.store.blob_path(blob.sha256);
         let bytes = fs::read(&path).map_err(|source| StoreError::Io { path, source })?;
         boot_code = padded(&bytes);
     }
-    Ok(disk::commit_first(&mut disk.target.device, &disk.layout, slot, &boot_code)?)
+    Ok(disk::commit_first(
+        &mut disk.target.device,
+        &disk.layout,
+        slot,
+        &boot_code,
+    )?)
 }
 
 /// Boot code as long as its place in the first sector.
@@ -322,14 +371,21 @@ struct FetchedLoader {
 
 impl FetchedLoader {
     fn loader(&self) -> LoaderBlobs<'_> {
-        LoaderBlobs { efi: &self.efi, bios_boot: &self.boot_code, bios_core: &self.core }
+        LoaderBlobs {
+            efi: &self.efi,
+            bios_boot: &self.boot_code,
+            bios_core: &self.core,
+        }
     }
 }
 
 /// Makes the file system of the data partition, whose device appears once the kernel has read
 /// the table.
 fn make_data(disk: &str, partition: &str) -> Result<(), InstallError> {
-    let failed = |why: String| InstallError::MakeData { device: partition.to_owned(), why };
+    let failed = |why: String| InstallError::MakeData {
+        device: partition.to_owned(),
+        why,
+    };
     let reread = File::open(disk).and_then(|it| sys::reread_partitions(&it));
     reread.map_err(|error| failed(format!("the kernel does not take the new table: {error}")))?;
     let deadline = Instant::now() + PARTITION_TIMEOUT;
@@ -340,12 +396,26 @@ fn make_data(disk: &str, partition: &str) -> Result<(), InstallError> {
         std::thread::sleep(Duration::from_millis(10));
     }
     let mut command = Command::new("/sbin/mke2fs");
-    command.args(["-q", "-F", "-t", "ext4", "-L", "bootd-data", "-E", "nodiscard", partition]);
-    let output = command.output().map_err(|error| failed(error.to_string()))?;
+    command.args([
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-L",
+        "bootd-data",
+        "-E",
+        "nodiscard",
+        partition,
+    ]);
+    let output = command
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    Err(failed(
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    ))
 }
 
 /// A boot image on the data partition.
@@ -362,7 +432,8 @@ impl ImageParts {
         let limit = u64::try_from(HEAD_LEN).unwrap_or(u64::MAX);
         let read = File::open(&path).and_then(|it| it.take(limit).read_to_end(&mut head));
         read.map_err(|source| InstallError::ReadImage { digest, source })?;
-        let uki = Uki::parse(&head, image.size).map_err(|source| InstallError::Image { digest, source })?;
+        let uki = Uki::parse(&head, image.size)
+            .map_err(|source| InstallError::Image { digest, source })?;
         Ok(ImageParts { path, digest, uki })
     }
 
@@ -372,13 +443,19 @@ impl ImageParts {
             file.seek(SeekFrom::Start(section.offset))?;
             Ok(file.take(section.size))
         };
-        open().map_err(|source| InstallError::ReadImage { digest: self.digest, source })
+        open().map_err(|source| InstallError::ReadImage {
+            digest: self.digest,
+            source,
+        })
     }
 
     fn text(&self, section: Section) -> Result<String, InstallError> {
         let mut text = String::new();
         let read = self.section(section)?.read_to_string(&mut text);
-        read.map_err(|source| InstallError::ReadImage { digest: self.digest, source })?;
+        read.map_err(|source| InstallError::ReadImage {
+            digest: self.digest,
+            source,
+        })?;
         Ok(text.trim_end_matches('\0').trim().to_owned())
     }
 }

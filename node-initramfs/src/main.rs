@@ -14,7 +14,8 @@ fn main() -> ExitCode {
     let origin = Instant::now();
     let console = Console::new(origin);
     if std::process::id() != 1 {
-        console.say("this is the init of a boot image; it runs as PID 1 of a node and nowhere else");
+        console
+            .say("this is the init of a boot image; it runs as PID 1 of a node and nowhere else");
         return ExitCode::FAILURE;
     }
     let problem = match boot(origin) {
@@ -22,7 +23,10 @@ fn main() -> ExitCode {
         Err(problem) => problem,
     };
     console.say(format_args!("cannot boot: {}", chain(&problem)));
-    console.say(format_args!("restarting in {} seconds", FAILURE_PAUSE.as_secs()));
+    console.say(format_args!(
+        "restarting in {} seconds",
+        FAILURE_PAUSE.as_secs()
+    ));
     std::thread::sleep(FAILURE_PAUSE);
     match restart() {
         Ok(never) => match never {},

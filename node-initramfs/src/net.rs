@@ -68,7 +68,11 @@ fn config(card: &Card) -> Config {
 
 fn failed(card: &Card, what: &'static str) -> impl Fn(io::Error) -> NetError + use<> {
     let card = card.name.clone();
-    move |source| NetError::Card { card: card.clone(), what, source }
+    move |source| NetError::Card {
+        card: card.clone(),
+        what,
+        source,
+    }
 }
 
 impl Net {
@@ -91,7 +95,11 @@ impl Net {
                 Some(lease) => Client::with_remembered(config, seed, recalled(lease, now), now),
                 None => Client::new(config, seed, now),
             };
-            lines.push(Line { card, socket, client });
+            lines.push(Line {
+                card,
+                socket,
+                client,
+            });
         }
         if lines.is_empty() {
             return Err(NetError::NoCard);
@@ -118,7 +126,10 @@ impl Net {
     /// When to call [`Net::pump`] again, measured from the origin.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.lines.iter().filter_map(|it| it.client.poll_timeout()).min()
+        self.lines
+            .iter()
+            .filter_map(|it| it.client.poll_timeout())
+            .min()
     }
 
     /// The sockets, to wait on.
@@ -144,8 +155,10 @@ impl Net {
     fn sleep(&self) {
         let now = self.origin.elapsed();
         let due = self.poll_timeout().unwrap_or(now + Duration::from_secs(1));
-        let mut fds: Vec<PollFd<'_>> =
-            self.sockets().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)).collect();
+        let mut fds: Vec<PollFd<'_>> = self
+            .sockets()
+            .map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN))
+            .collect();
         // An interrupted wait is one that ends early: the caller looks again.
         let _ = poll(&mut fds, timeout(due.saturating_sub(now)));
     }
@@ -154,7 +167,9 @@ impl Net {
 /// `pause` for poll(2), rounded up so that a timer is due when the wait ends.
 #[must_use]
 pub fn timeout(pause: Duration) -> PollTimeout {
-    let millis = i32::try_from(pause.as_millis()).unwrap_or(i32::MAX).saturating_add(1);
+    let millis = i32::try_from(pause.as_millis())
+        .unwrap_or(i32::MAX)
+        .saturating_add(1);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
 }
 
@@ -184,7 +199,9 @@ impl Line {
 
     fn send(&self, to: Ipv4Addr, bytes: &[u8]) {
         // What cannot leave now is like what is lost on the way: the client sends it again.
-        let _ = self.socket.send_to(bytes, SocketAddr::from((to, SERVER_PORT)));
+        let _ = self
+            .socket
+            .send_to(bytes, SocketAddr::from((to, SERVER_PORT)));
     }
 
     fn configure(&self, lease: &LeaseInfo) -> Result<(), NetError> {

@@ -73,8 +73,19 @@ pub fn run(running: Running, net: &mut Net, link: &mut Link) -> io::Result<Infal
     loop {
         node.work(link);
         let net_due = net.poll_timeout();
-        let due = [node.supervisor.poll_timeout(), net_due, link.poll_timeout(), node.deadline];
-        wait(&signals, net, link, due.into_iter().flatten().min(), node.origin)?;
+        let due = [
+            node.supervisor.poll_timeout(),
+            net_due,
+            link.poll_timeout(),
+            node.deadline,
+        ];
+        wait(
+            &signals,
+            net,
+            link,
+            due.into_iter().flatten().min(),
+            node.origin,
+        )?;
         node.take_signals(&signals)?;
         node.reap();
         node.supervisor.handle_timeout(node.origin.elapsed());
@@ -110,8 +121,13 @@ fn wait(
         PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         PollFd::new(link.socket().as_fd(), PollFlags::POLLIN),
     ];
-    fds.extend(net.sockets().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)));
-    let pause = due.map_or(Duration::from_secs(3600), |due| due.saturating_sub(origin.elapsed()));
+    fds.extend(
+        net.sockets()
+            .map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)),
+    );
+    let pause = due.map_or(Duration::from_secs(3600), |due| {
+        due.saturating_sub(origin.elapsed())
+    });
     match poll(&mut fds, timeout(pause)) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),
@@ -131,7 +147,12 @@ struct RunningNode {
 
 impl RunningNode {
     fn new(running: Running) -> Self {
-        let Running { console, origin, manifest, dhcp_time } = running;
+        let Running {
+            console,
+            origin,
+            manifest,
+            dhcp_time,
+        } = running;
         // The list of files is as large as the node has files, and has done its work.
         let processes = manifest.processes;
         RunningNode {
@@ -150,25 +171,38 @@ impl RunningNode {
             match command {
                 Command::Start(index) => self.start(index),
                 Command::Terminate(pid) => drop(kill(Pid::from_raw(pid), Signal::SIGTERM)),
-                Command::Tell { name, how, again_in } => self.tell(link, &name, how, again_in),
+                Command::Tell {
+                    name,
+                    how,
+                    again_in,
+                } => self.tell(link, &name, how, again_in),
             }
         }
         if !self.ready && self.supervisor.settled() {
             self.ready = true;
-            let own = self.origin.elapsed().saturating_sub(self.dhcp_time).as_millis();
+            let own = self
+                .origin
+                .elapsed()
+                .saturating_sub(self.dhcp_time)
+                .as_millis();
             let dhcp = self.dhcp_time.as_millis();
             let count = self.processes.len();
-            self.console.say(format_args!("ready: {count} processes; init {own} ms, DHCP {dhcp} ms"));
+            self.console.say(format_args!(
+                "ready: {count} processes; init {own} ms, DHCP {dhcp} ms"
+            ));
         }
     }
 
     fn start(&mut self, index: usize) {
         let now = self.origin.elapsed();
-        let Some(process) = self.processes.get(index) else { return };
+        let Some(process) = self.processes.get(index) else {
+            return;
+        };
         match spawn(process) {
             Ok(pid) => self.supervisor.started(index, pid, now),
             Err(error) => {
-                self.console.say(format_args!("process {}: {error}", process.name));
+                self.console
+                    .say(format_args!("process {}: {error}", process.name));
                 self.supervisor.not_started(index, now);
             }
         }
@@ -192,7 +226,10 @@ impl RunningNode {
     fn take_signals(&mut self, signals: &SignalFd) -> io::Result<()> {
         while let Some(info) = signals.read_signal()? {
             let asked = [Signal::SIGTERM, Signal::SIGINT].map(|it| it as i32);
-            if asked.iter().any(|it| i64::from(*it) == i64::from(info.ssi_signo)) {
+            if asked
+                .iter()
+                .any(|it| i64::from(*it) == i64::from(info.ssi_signo))
+            {
                 self.console.say("asked to restart");
                 self.supervisor.stop();
                 self.deadline = Some(self.origin.elapsed() + STOP_TIMEOUT);
@@ -206,7 +243,8 @@ impl RunningNode {
             let now = self.origin.elapsed();
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, status)) => {
-                    self.supervisor.handle_exit(pid.as_raw(), Ended::Exited(status), now);
+                    self.supervisor
+                        .handle_exit(pid.as_raw(), Ended::Exited(status), now);
                 }
                 Ok(WaitStatus::Signaled(pid, signal, _)) => {
                     let how = Ended::Signaled(signal as i32);
@@ -220,15 +258,23 @@ impl RunningNode {
 
     fn is_over(&self) -> bool {
         let late = |deadline| self.origin.elapsed() >= deadline;
-        self.deadline.is_some_and(|deadline| self.supervisor.is_idle() || late(deadline))
+        self.deadline
+            .is_some_and(|deadline| self.supervisor.is_idle() || late(deadline))
     }
 }
 
 /// Starts a process with nothing of init's but the console.
 fn spawn(process: &Process) -> io::Result<i32> {
-    let (program, arguments) = process.argv.split_first().ok_or_else(|| io::Error::other("no program"))?;
+    let (program, arguments) = process
+        .argv
+        .split_first()
+        .ok_or_else(|| io::Error::other("no program"))?;
     let mut command = Program::new(program);
-    command.args(arguments).env_clear().stdin(Stdio::null()).current_dir("/");
+    command
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .current_dir("/");
     for entry in std::iter::once(PATH).chain(process.env.iter().map(String::as_str)) {
         if let Some((key, value)) = entry.split_once('=') {
             command.env(key, value);

@@ -37,10 +37,17 @@ pub enum TargetError {
 impl Target {
     fn look(name: &str) -> Result<Self, DiskError> {
         let sector = fs::read_to_string(format!("/sys/block/{name}/queue/logical_block_size"));
-        let sector = sector.ok().and_then(|it| it.trim().parse().ok()).unwrap_or(512);
+        let sector = sector
+            .ok()
+            .and_then(|it| it.trim().parse().ok())
+            .unwrap_or(512);
         let mut device = FileDevice::open(&format!("/dev/{name}"), sector)?;
         let state = disk::recognise(&mut device)?;
-        Ok(Target { name: name.to_owned(), device, state })
+        Ok(Target {
+            name: name.to_owned(),
+            device,
+            state,
+        })
     }
 
     /// The disk that carries our partitions, if there is one.
@@ -48,7 +55,9 @@ impl Target {
     pub fn ours() -> Option<(Self, Prepared)> {
         kernel::disks().iter().find_map(|name| {
             let target = Target::look(name).ok()?;
-            let DiskState::Prepared(prepared) = &target.state else { return None };
+            let DiskState::Prepared(prepared) = &target.state else {
+                return None;
+            };
             let prepared = (**prepared).clone();
             Some((target, prepared))
         })
@@ -64,14 +73,20 @@ impl Target {
         if let Some(wanted) = wanted {
             if !disks.iter().any(|it| it == wanted) {
                 let there = disks.join(", ");
-                return Err(TargetError::NotThere { wanted: wanted.to_owned(), there });
+                return Err(TargetError::NotThere {
+                    wanted: wanted.to_owned(),
+                    there,
+                });
             }
             return Ok(Target::look(wanted)?);
         }
         let mut best: Option<Target> = None;
         for name in &disks {
             let target = Target::look(name)?;
-            if best.as_ref().is_none_or(|it| rank(&target.state) < rank(&it.state)) {
+            if best
+                .as_ref()
+                .is_none_or(|it| rank(&target.state) < rank(&it.state))
+            {
                 best = Some(target);
             }
         }
@@ -111,12 +126,14 @@ pub fn objection(state: &DiskState, may_overwrite: bool) -> Option<String> {
         DiskState::Foreign { what } => Some(format!(
             "holds {what}; it is left alone unless the class has foreign_disk = 'overwrite'"
         )),
-        DiskState::TooSmall { bytes, needed } => {
-            Some(format!("has {} MiB, {} MiB are needed", bytes >> 20, needed >> 20))
-        }
-        DiskState::BadSectorSize { bytes } => {
-            Some(format!("has sectors of {bytes} bytes; only 512 are supported"))
-        }
+        DiskState::TooSmall { bytes, needed } => Some(format!(
+            "has {} MiB, {} MiB are needed",
+            bytes >> 20,
+            needed >> 20
+        )),
+        DiskState::BadSectorSize { bytes } => Some(format!(
+            "has sectors of {bytes} bytes; only 512 are supported"
+        )),
     }
 }
 
@@ -126,12 +143,20 @@ mod tests {
 
     #[test]
     fn somebodys_disk_is_left_alone() {
-        let foreign = DiskState::Foreign { what: "an ext4 file system".into() };
+        let foreign = DiskState::Foreign {
+            what: "an ext4 file system".into(),
+        };
         let text = objection(&foreign, false).unwrap();
         assert!(text.starts_with("holds an ext4 file system;"), "{text}");
         assert_eq!(objection(&foreign, true), None);
         assert_eq!(objection(&DiskState::Blank, false), None);
-        let small = DiskState::TooSmall { bytes: 64 << 20, needed: 1 << 30 };
-        assert_eq!(objection(&small, true).unwrap(), "has 64 MiB, 1024 MiB are needed");
+        let small = DiskState::TooSmall {
+            bytes: 64 << 20,
+            needed: 1 << 30,
+        };
+        assert_eq!(
+            objection(&small, true).unwrap(),
+            "has 64 MiB, 1024 MiB are needed"
+        );
     }
 }
