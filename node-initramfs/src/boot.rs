@@ -370,8 +370,8 @@ impl Boot {
                 ));
                 let master = found.memory.lease.as_ref().and_then(|it| it.master);
                 let ip = master.map_or(lease.server, |(ip, _, _)| ip);
-                let fetcher = Fetcher::new(ip, *http_port);
-                match self.install(*manifest, &fetcher, found, link) {
+                let mut fetcher = Fetcher::new(ip, *http_port);
+                match self.install(*manifest, &mut fetcher, found, link) {
                     Ok(manifest) => Ok(Some(manifest)),
                     Err(error) => {
                         self.wait_for_help(&error, *manifest, link);
@@ -412,7 +412,7 @@ impl Boot {
     fn install(
         &self,
         digest: Digest,
-        fetcher: &Fetcher,
+        fetcher: &mut Fetcher,
         found: &mut Found,
         link: &mut Link,
     ) -> Result<Manifest, BootError> {

@@ -9,15 +9,10 @@ use std::time::Duration;
 use bootd_protocol::digest::{Digest, Hasher};
 use bootd_protocol::manifest::{BlobRef, MAX_LEN, Manifest, ManifestError};
 
+use crate::http::{Client, HttpError};
 use crate::store::{Store, StoreError, at};
 
 const CHUNK: usize = 64 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Without the head of an answer for this long the master counts as gone.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A body that takes longer counts as cut: what has come stays, so a slow line loses nothing
-/// and a dead one is noticed.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Cuts in a row, without a byte between them, after which the master counts as gone.
 const MAX_CUTS: u32 = 5;
 const PAUSE_AFTER_CUT: Duration = Duration::from_secs(1);
@@ -31,15 +26,7 @@ pub enum FetchError {
         /// What was asked for.
         url: String,
         /// What went wrong.
-        source: Box<ureq::Error>,
-    },
-    /// The connection broke.
-    #[error("{url}: {source}")]
-    Cut {
-        /// What was asked for.
-        url: String,
-        /// What went wrong.
-        source: io::Error,
+        source: HttpError,
     },
     /// The bytes are not those that were asked for.
     #[error("{url}: has SHA-256 {actual}, expected {expected}")]
@@ -75,35 +62,39 @@ pub enum FetchError {
 impl FetchError {
     /// Whether trying again at once may help.
     fn is_cut(&self) -> bool {
-        match self {
-            FetchError::Cut { .. } => true,
-            FetchError::Http { source, .. } => !matches!(**source, ureq::Error::StatusCode(_)),
-            FetchError::WrongDigest { .. }
-            | FetchError::Manifest { .. }
-            | FetchError::NoRoom { .. }
-            | FetchError::Store(_) => false,
-        }
+        matches!(
+            self,
+            FetchError::Http {
+                source: HttpError::Cut(_),
+                ..
+            }
+        )
     }
+}
+
+/// Names what was asked for.
+fn http(url: &str) -> impl Fn(HttpError) -> FetchError {
+    move |source| FetchError::Http {
+        url: url.to_owned(),
+        source,
+    }
+}
+
+fn cut(url: &str) -> impl Fn(io::Error) -> FetchError {
+    move |source| http(url)(source.into())
 }
 
 /// A master's HTTP service.
 pub struct Fetcher {
-    agent: ureq::Agent,
-    base: String,
+    client: Client,
 }
 
 impl Fetcher {
     /// The HTTP service at this address.
     #[must_use]
     pub fn new(master: Ipv4Addr, port: u16) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .timeout_recv_body(Some(BODY_TIMEOUT))
-            .build();
         Fetcher {
-            agent: config.new_agent(),
-            base: format!("http://{master}:{port}"),
+            client: Client::new((master, port).into()),
         }
     }
 
@@ -111,17 +102,14 @@ impl Fetcher {
     ///
     /// # Errors
     /// It does not come, or is not what its digest says.
-    pub fn manifest(&self, digest: Digest) -> Result<(Manifest, Vec<u8>), FetchError> {
-        let url = format!("{}/manifest/{digest}", self.base);
+    pub fn manifest(&mut self, digest: Digest) -> Result<(Manifest, Vec<u8>), FetchError> {
+        let url = format!("/manifest/{digest}");
         let mut bytes = Vec::new();
         let limit = u64::try_from(MAX_LEN).unwrap_or(u64::MAX);
-        self.get(&url, 0)?
-            .take(limit)
+        let body = self.client.get(&url, 0).map_err(http(&url))?;
+        body.take(limit)
             .read_to_end(&mut bytes)
-            .map_err(|source| FetchError::Cut {
-                url: url.clone(),
-                source,
-            })?;
+            .map_err(cut(&url))?;
         let manifest = Manifest::from_bytes(&bytes, digest)
             .map_err(|source| FetchError::Manifest { url, source })?;
         Ok((manifest, bytes))
@@ -131,14 +119,13 @@ impl Fetcher {
     ///
     /// # Errors
     /// It does not come, or is not what its digest says.
-    pub fn small_blob(&self, blob: &BlobRef) -> Result<Vec<u8>, FetchError> {
-        let url = format!("{}/blob/{}", self.base, blob.sha256);
+    pub fn small_blob(&mut self, blob: &BlobRef) -> Result<Vec<u8>, FetchError> {
+        let url = format!("/blob/{}", blob.sha256);
         let mut bytes = Vec::new();
-        let read = self.get(&url, 0)?.take(blob.size).read_to_end(&mut bytes);
-        read.map_err(|source| FetchError::Cut {
-            url: url.clone(),
-            source,
-        })?;
+        let body = self.client.get(&url, 0).map_err(http(&url))?;
+        body.take(blob.size)
+            .read_to_end(&mut bytes)
+            .map_err(cut(&url))?;
         let actual = Digest::of(&bytes);
         if actual != blob.sha256 {
             return Err(FetchError::WrongDigest {
@@ -156,7 +143,7 @@ impl Fetcher {
     /// # Errors
     /// A blob does not come or is not what its digest says; what has come stays for next time.
     pub fn blobs(
-        &self,
+        &mut self,
         store: &Store,
         missing: &[BlobRef],
         progress: &mut dyn FnMut(u64, u64),
@@ -177,7 +164,7 @@ impl Fetcher {
     }
 
     fn blob_with_retries(
-        &self,
+        &mut self,
         store: &Store,
         blob: &BlobRef,
         progress: &mut dyn FnMut(u64),
@@ -201,15 +188,14 @@ impl Fetcher {
 
     /// One try at a blob: what is there of it is hashed, the rest is asked for.
     fn blob(
-        &self,
+        &mut self,
         store: &Store,
         blob: &BlobRef,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), FetchError> {
-        let url = format!("{}/blob/{}", self.base, blob.sha256);
+        let url = format!("/blob/{}", blob.sha256);
         let part = Part::open(store.part_path(blob.sha256), blob.size)?;
-        let result = part.fill(progress, |from| self.get(&url, from), &url);
-        let (path, actual) = result?;
+        let (path, actual) = part.fill(progress, &mut self.client, &url)?;
         if actual == blob.sha256 {
             return Ok(());
         }
@@ -220,28 +206,6 @@ impl Fetcher {
             actual,
             expected: blob.sha256,
         })
-    }
-
-    fn get(&self, url: &str, from: u64) -> Result<Box<dyn Read>, FetchError> {
-        let mut request = self.agent.get(url);
-        if from > 0 {
-            request = request.header("Range", format!("bytes={from}-"));
-        }
-        let response = request.call().map_err(|source| FetchError::Http {
-            url: url.to_owned(),
-            source: Box::new(source),
-        })?;
-        let partial = response.status().as_u16() == 206;
-        let mut body: Box<dyn Read> = Box::new(response.into_body().into_reader());
-        if from > 0 && !partial {
-            // A server that knows no ranges sends all: what is here already is skipped.
-            let skipped = io::copy(&mut body.by_ref().take(from), &mut io::sink());
-            skipped.map_err(|source| FetchError::Cut {
-                url: url.to_owned(),
-                source,
-            })?;
-        }
-        Ok(body)
     }
 }
 
@@ -295,21 +259,20 @@ impl Part {
     fn fill(
         mut self,
         progress: &mut dyn FnMut(u64),
-        get: impl FnOnce(u64) -> Result<Box<dyn Read>, FetchError>,
+        client: &mut Client,
         url: &str,
     ) -> Result<(PathBuf, Digest), FetchError> {
         progress(self.len);
         if self.len < self.size {
-            let mut body = get(self.len)?.take(self.size - self.len);
+            let mut body = client.get(url, self.len).map_err(http(url))?;
             let mut chunk = vec![0; CHUNK];
             while self.len < self.size {
-                let cut = |source| FetchError::Cut {
-                    url: url.to_owned(),
-                    source,
-                };
-                let len = body.read(&mut chunk).map_err(cut)?;
+                let room = usize::try_from(self.size - self.len)
+                    .unwrap_or(CHUNK)
+                    .min(CHUNK);
+                let len = body.read(&mut chunk[..room]).map_err(cut(url))?;
                 if len == 0 {
-                    return Err(cut(io::ErrorKind::UnexpectedEof.into()));
+                    return Err(cut(url)(io::ErrorKind::UnexpectedEof.into()));
                 }
                 at(&self.path, self.file.write_all(&chunk[..len]))?;
                 self.hasher.update(&chunk[..len]);
@@ -394,7 +357,7 @@ mod tests {
             size: 200_000,
         };
         let (port, server) = cutting_server(content.clone(), vec![70_000, 50_000, usize::MAX]);
-        let fetcher = Fetcher::new(Ipv4Addr::LOCALHOST, port);
+        let mut fetcher = Fetcher::new(Ipv4Addr::LOCALHOST, port);
         let mut last = (0, 0);
         fetcher
             .blobs(&store, &[blob], &mut |done, total| last = (done, total))
@@ -413,7 +376,8 @@ mod tests {
             size: 5,
         };
         let (port, server) = cutting_server(b"wrong".to_vec(), vec![usize::MAX]);
-        let result = Fetcher::new(Ipv4Addr::LOCALHOST, port).blobs(&store, &[blob], &mut |_, _| {});
+        let mut fetcher = Fetcher::new(Ipv4Addr::LOCALHOST, port);
+        let result = fetcher.blobs(&store, &[blob], &mut |_, _| {});
         assert!(
             matches!(result, Err(FetchError::WrongDigest { .. })),
             "{result:?}"

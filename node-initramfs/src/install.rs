@@ -108,7 +108,7 @@ pub struct Installer<'a> {
     /// Its name.
     pub digest: Digest,
     /// Where blobs come from.
-    pub fetcher: &'a Fetcher,
+    pub fetcher: &'a mut Fetcher,
     /// Who is told.
     pub link: &'a mut Link,
     /// Who else is told.

@@ -6,7 +6,7 @@
 //! | [`boot`] | the boot, from the first instruction to the processes running |
 //! | [`plan`] | pure: what a verdict means for what is on the disk, step by step |
 //! | [`install`] | does those steps |
-//! | [`fetch`] | manifests and blobs from the master, checked, resumed |
+//! | [`fetch`] | manifests and blobs from the master, checked, resumed; over [`http`] |
 //! | [`disk`] | the disk's layout and boot slots, written so that every cut is survived |
 //! | [`target`] | which disk that is |
 //! | [`store`], [`generation`] | the data partition: blobs, trees, what the node remembers |
@@ -21,6 +21,7 @@ pub mod console;
 pub mod disk;
 pub mod fetch;
 pub mod generation;
+pub mod http;
 pub mod install;
 pub mod kernel;
 pub mod link;
