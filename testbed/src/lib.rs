@@ -2,6 +2,9 @@
 //! cut, and the live view of what the machines do.
 
 pub mod console;
+pub mod inputs;
 pub mod lab;
 pub mod nbd;
+pub mod options;
 pub mod qemu;
+pub mod selftest;

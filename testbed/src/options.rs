@@ -1,0 +1,83 @@
+//! Options that several commands share.
+
+use bootd_protocol::identity::Firmware;
+
+use crate::qemu::Accel;
+
+/// Which machines, and how to watch them.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MachineOptions {
+    /// How many machines [default: one for each firmware]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub nodes: Option<u8>,
+
+    /// Only machines with this firmware, bios or uefi [default: both, in turn]
+    #[arg(long)]
+    pub firmware: Option<Firmware>,
+
+    /// Leave everything running at the end, until Ctrl-C, and say how to reach it
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Show the serial console of this machine, such as bios-1
+    #[arg(long, value_name = "NODE")]
+    pub serial: Option<String>,
+
+    /// Who executes the machines' instructions
+    #[arg(long, value_enum, default_value_t)]
+    pub accel: Accel,
+}
+
+impl MachineOptions {
+    /// The machines' names and firmware: `bios-1`, `uefi-1`, `bios-2` and so on.
+    #[must_use]
+    pub fn machines(&self) -> Vec<(String, Firmware)> {
+        let kinds = match self.firmware {
+            Some(firmware) => vec![firmware],
+            None => vec![Firmware::Bios, Firmware::Uefi],
+        };
+        let count = self.nodes.map_or(kinds.len(), usize::from);
+        let name = |(index, firmware): (usize, &Firmware)| {
+            (format!("{firmware}-{}", index / kinds.len() + 1), *firmware)
+        };
+        kinds
+            .iter()
+            .cycle()
+            .take(count)
+            .enumerate()
+            .map(name)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: MachineOptions,
+    }
+
+    fn names(line: &str) -> Vec<String> {
+        let line = Line::try_parse_from(line.split(' ')).unwrap();
+        line.options
+            .machines()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    #[test]
+    fn machines_are_named_by_firmware_in_turn() {
+        assert_eq!(names("x"), ["bios-1", "uefi-1"]);
+        assert_eq!(names("x --nodes 3"), ["bios-1", "uefi-1", "bios-2"]);
+        assert_eq!(names("x --firmware uefi"), ["uefi-1"]);
+        assert_eq!(names("x --firmware bios --nodes 2"), ["bios-1", "bios-2"]);
+        assert!(Line::try_parse_from(["x", "--nodes", "0"]).is_err());
+        assert!(Line::try_parse_from(["x", "--firmware", "coreboot"]).is_err());
+    }
+}
