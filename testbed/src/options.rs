@@ -28,10 +28,32 @@ pub struct MachineOptions {
     pub accel: Accel,
 }
 
+/// `--serial` names a machine that there is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--serial {serial}: there is no such machine, only {machines}")]
+pub struct UnknownMachine {
+    serial: String,
+    machines: String,
+}
+
 impl MachineOptions {
     /// The machines' names and firmware: `bios-1`, `uefi-1`, `bios-2` and so on.
-    #[must_use]
-    pub fn machines(&self) -> Vec<(String, Firmware)> {
+    ///
+    /// # Errors
+    /// `--serial` names none of them.
+    pub fn machines(&self) -> Result<Vec<(String, Firmware)>, UnknownMachine> {
+        let machines = self.all();
+        let names: Vec<&str> = machines.iter().map(|(name, _)| name.as_str()).collect();
+        match &self.serial {
+            Some(serial) if !names.contains(&serial.as_str()) => Err(UnknownMachine {
+                serial: serial.clone(),
+                machines: names.join(", "),
+            }),
+            Some(_) | None => Ok(machines),
+        }
+    }
+
+    fn all(&self) -> Vec<(String, Firmware)> {
         let kinds = match self.firmware {
             Some(firmware) => vec![firmware],
             None => vec![Firmware::Bios, Firmware::Uefi],
@@ -62,22 +84,29 @@ mod tests {
         options: MachineOptions,
     }
 
-    fn names(line: &str) -> Vec<String> {
+    fn names(line: &str) -> Result<Vec<String>, UnknownMachine> {
         let line = Line::try_parse_from(line.split(' ')).unwrap();
-        line.options
-            .machines()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect()
+        let machines = line.options.machines()?;
+        Ok(machines.into_iter().map(|(name, _)| name).collect())
     }
 
     #[test]
     fn machines_are_named_by_firmware_in_turn() {
-        assert_eq!(names("x"), ["bios-1", "uefi-1"]);
-        assert_eq!(names("x --nodes 3"), ["bios-1", "uefi-1", "bios-2"]);
-        assert_eq!(names("x --firmware uefi"), ["uefi-1"]);
-        assert_eq!(names("x --firmware bios --nodes 2"), ["bios-1", "bios-2"]);
+        assert_eq!(names("x").unwrap(), ["bios-1", "uefi-1"]);
+        assert_eq!(
+            names("x --nodes 3").unwrap(),
+            ["bios-1", "uefi-1", "bios-2"]
+        );
+        assert_eq!(names("x --firmware uefi").unwrap(), ["uefi-1"]);
+        assert_eq!(
+            names("x --firmware bios --nodes 2").unwrap(),
+            ["bios-1", "bios-2"]
+        );
         assert!(Line::try_parse_from(["x", "--nodes", "0"]).is_err());
         assert!(Line::try_parse_from(["x", "--firmware", "coreboot"]).is_err());
+        assert_eq!(
+            names("x --serial n9").unwrap_err().to_string(),
+            "--serial n9: there is no such machine, only bios-1, uefi-1"
+        );
     }
 }

@@ -65,7 +65,8 @@ pub(super) const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 impl MachineSpec {
     /// A machine with 512 MiB, under software emulation, that yet lacks a network card
-    /// and a disk. Its UUID is made from its MAC address.
+    /// and a disk. Its UUID is made from its MAC address. (UEFI starts a unified kernel
+    /// image of 35 MB from a disk in 256 MiB too; in 512 MiB, 425 of them stay free.)
     #[must_use]
     pub fn new(name: &str, firmware: Firmware, mac: Mac, state_dir: &Path, log_dir: &Path) -> Self {
         let mut uuid = *b"\xb0\x07\xd0\x00\x7e\x57\x40\x00\x80\x00\0\0\0\0\0\0";

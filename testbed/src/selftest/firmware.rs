@@ -48,7 +48,7 @@ pub struct Blank {
 /// # Errors
 /// A machine does not start, or does not ask in time.
 pub fn firmware(lab: &mut Lab, options: &MachineOptions, work_dir: &Path) -> Result<Blank> {
-    let machines = options.machines();
+    let machines = options.machines()?;
     let started = Instant::now();
     let (sender, news) = channel();
     let reporter = |name: &str| Reporter {
