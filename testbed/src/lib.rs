@@ -2,7 +2,10 @@
 //! cut, the live view of what the machines do, and a simulated world.
 
 pub mod console;
+pub mod inputs;
 pub mod lab;
 pub mod nbd;
+pub mod options;
 pub mod qemu;
+pub mod selftest;
 pub mod sim;

@@ -1,2 +1,101 @@
-//! The test bed's command.
-fn main() {}
+//! The test bed's command; `testbed/demo` and `testbed/test` build and call it.
+#![expect(clippy::print_stdout, reason = "a command writes its results there")]
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use testbed::inputs;
+use testbed::lab::{self, Lab, Side};
+use testbed::options::MachineOptions;
+use testbed::selftest;
+
+/// Machines under QEMU in a private network, and what is tried with them.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where Debian packages are kept and logs are written
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "target/testbed"
+    )]
+    work_dir: PathBuf,
+
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Fetch the Debian packages that are used as input, with apt
+    Inputs,
+    /// Run a command in a private network of its own
+    Run {
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<OsString>,
+    },
+    /// Test the test bed itself: real firmware reaches the network, a power cut loses
+    /// exactly what was not flushed
+    Selftest(MachineOptions),
+}
+
+fn main() -> Result<ExitCode> {
+    let Arguments { work_dir, command } = Arguments::parse();
+    match command {
+        Task::Inputs => {
+            for (name, file) in inputs::fetch(&work_dir.join("debs"))?.iter() {
+                println!("{name}: {}", file.display());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Run { command } => in_lab(|_| run(&command)),
+        Task::Selftest(options) => in_lab(|lab| self_test(lab, &options, &work_dir)),
+    }
+}
+
+fn in_lab(body: impl FnOnce(Lab) -> Result<ExitCode>) -> Result<ExitCode> {
+    match lab::enter()? {
+        Side::Outside(code) => Ok(code),
+        Side::Inside(lab) => body(lab),
+    }
+}
+
+fn run(command: &[OsString]) -> Result<ExitCode> {
+    let (program, arguments) = command.split_first().context("no command")?;
+    // In this process's place, so that it is PID 1, whose end ends all the rest.
+    let error = Command::new(program).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+fn self_test(mut lab: Lab, options: &MachineOptions, work_dir: &Path) -> Result<ExitCode> {
+    let packages = inputs::fetch(&work_dir.join("debs"))?;
+    println!("real firmware, blank disks:");
+    let machines = selftest::firmware(&mut lab, options, work_dir)?;
+    println!("\npower cut:");
+    let found = selftest::power_cut(&lab, &packages, options.accel, work_dir)?;
+    println!(
+        "  a guest ran after {:.1} s; its flushed sector stayed, its unflushed one was lost",
+        found.boot.as_secs_f64()
+    );
+    println!(
+        "  cut at the 20th flush: {} sectors durable, none after them",
+        found.flushed
+    );
+    if options.keep {
+        println!(
+            "\nrunning until Ctrl-C; to look in:  {} -- bash",
+            lab.way_in()
+        );
+        loop {
+            std::thread::park();
+        }
+    }
+    drop(machines);
+    Ok(ExitCode::SUCCESS)
+}

@@ -2,27 +2,12 @@
 //! flushed is held back, and a cut loses all of it or a part that a seed chooses.
 
 use std::io;
-use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::cache::{Cache, Change, CutPolicy, CutReport, SECTOR};
 use super::image::Image;
-use super::random::Random;
-
-/// The unit that a power cut keeps or loses whole, in bytes.
-pub const SECTOR: usize = 512;
-
-/// What a power cut does to the writes that were not flushed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CutPolicy {
-    /// All of them are lost.
-    LoseAll,
-    /// Each of their sectors is kept or lost on its own, under the seed. How many are
-    /// kept (few, half, most) is drawn from the seed too. A later write may survive
-    /// where an earlier one is lost: that is what a disk's cache may do.
-    RandomSectors,
-}
 
 /// When the power is cut; counted from [`Disk::arm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +37,6 @@ pub struct Counters {
     pub cuts: u64,
 }
 
-/// What a cut did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CutReport {
-    /// Write requests that were not flushed.
-    pub pending_writes: u64,
-    /// Their sectors that survived.
-    pub kept_sectors: u64,
-    /// Their sectors that did not.
-    pub lost_sectors: u64,
-}
-
 /// A disk's durable content at one moment; cheap to make, to keep and to copy.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -77,39 +51,6 @@ pub(super) struct PowerIsOff;
 /// A connection's permission to reach the disk: void after the next cut or restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Session(u64);
-
-/// A change that was not flushed when it was made.
-#[derive(Debug)]
-struct Pending {
-    offset: u64,
-    change: Change,
-    /// Already durable on its own (FUA); kept in line so that no older write overtakes it.
-    forced: bool,
-}
-
-/// What a write does to its range.
-#[derive(Debug)]
-enum Change {
-    Data(Vec<u8>),
-    Zeros(usize),
-}
-
-impl Change {
-    fn len(&self) -> usize {
-        match self {
-            Change::Data(data) => data.len(),
-            Change::Zeros(length) => *length,
-        }
-    }
-
-    fn apply(&self, image: &mut Image, offset: u64, range: Range<usize>) {
-        let at = offset + range.start as u64;
-        match self {
-            Change::Data(data) => image.write(at, &data[range]),
-            Change::Zeros(_) => image.zero(at, range.len()),
-        }
-    }
-}
 
 type CutCallback = Box<dyn FnOnce() + Send>;
 
@@ -134,10 +75,7 @@ impl Armed {
 
 #[derive(Default)]
 struct State {
-    durable: Image,
-    /// What a reader sees: `durable` with all of `pending`.
-    current: Image,
-    pending: Vec<Pending>,
+    cache: Cache,
     counters: Counters,
     armed: Option<Armed>,
     /// An armed cut has come: nothing is answered until [`Disk::cut`] or a restore.
@@ -182,7 +120,7 @@ impl Disk {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
-            image: self.lock().durable.clone(),
+            image: self.lock().cache.durable().clone(),
             size: self.size,
         }
     }
@@ -190,7 +128,7 @@ impl Disk {
     /// Goes back to a snapshot; connections made before are void, an armed cut is disarmed.
     pub fn restore(&self, snapshot: &Snapshot) {
         let mut state = self.lock();
-        state.durable = snapshot.image.clone();
+        state.cache.reset(snapshot.image.clone());
         state.power_cycle();
     }
 
@@ -203,7 +141,7 @@ impl Disk {
     /// Memory that the durable content takes, in bytes.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.lock().durable.used()
+        self.lock().cache.durable().used()
     }
 
     /// Cuts the power at a coming request: from then on nothing is answered, and `then`
@@ -247,11 +185,7 @@ impl Disk {
     /// switched on again would.
     pub fn cut(&self, policy: CutPolicy, seed: u64) -> CutReport {
         let mut state = self.lock();
-        let pending = std::mem::take(&mut state.pending);
-        let report = match policy {
-            CutPolicy::LoseAll => lose_all(&pending),
-            CutPolicy::RandomSectors => keep_some(&mut state.durable, &pending, seed),
-        };
+        let report = state.cache.cut(policy, seed);
         state.counters.cuts += 1;
         state.power_cycle();
         report
@@ -259,7 +193,7 @@ impl Disk {
 
     /// Reads what is durable, as found after a cut that loses everything else.
     pub fn read_durable(&self, offset: u64, buffer: &mut [u8]) {
-        self.lock().durable.read(offset, buffer);
+        self.lock().cache.durable().read(offset, buffer);
     }
 
     /// Writes the durable content to a sparse raw file, for a look with other tools.
@@ -267,7 +201,7 @@ impl Disk {
     /// # Errors
     /// What the file system says.
     pub fn export(&self, path: &Path) -> io::Result<()> {
-        let image = self.lock().durable.clone();
+        let image = self.lock().cache.durable().clone();
         image.export(self.size, &mut std::fs::File::create(path)?)
     }
 
@@ -284,7 +218,7 @@ impl Disk {
     ) -> Result<(), PowerIsOff> {
         let mut state = self.on(session)?;
         state.counters.reads += 1;
-        state.current.read(offset, buffer);
+        state.cache.current().read(offset, buffer);
         Ok(())
     }
 
@@ -314,7 +248,7 @@ impl Disk {
         if let Some(armed) = &mut state.armed {
             armed.flushes += 1;
         }
-        self.freeze_if_due(state)?.flush();
+        self.freeze_if_due(state)?.cache.flush();
         Ok(())
     }
 
@@ -326,18 +260,12 @@ impl Disk {
         force: bool,
     ) -> Result<(), PowerIsOff> {
         let mut state = self.on(session)?;
-        let length = change.len();
-        state.count_write(length as u64, force);
-        change.apply(&mut state.current, offset, 0..length);
-        state.pending.push(Pending {
-            offset,
-            change,
-            forced: false,
-        });
+        state.count_write(change.len() as u64, force);
+        state.cache.change(offset, change);
         // A cut at this very write finds it in the cache, FUA or not.
         let mut state = self.freeze_if_due(state)?;
         if force {
-            state.force_last();
+            state.cache.force_last();
         }
         Ok(())
     }
@@ -382,71 +310,12 @@ impl State {
         }
     }
 
-    fn flush(&mut self) {
-        for pending in self.pending.drain(..) {
-            self.durable
-                .share(&self.current, pending.offset, pending.change.len());
-        }
-    }
-
-    /// The last write is on the medium before it is answered (FUA).
-    fn force_last(&mut self) {
-        if let Some(last) = self.pending.last_mut() {
-            last.forced = true;
-            let length = last.change.len();
-            last.change.apply(&mut self.durable, last.offset, 0..length);
-        }
-    }
-
-    /// Only the durable content is left.
+    /// As switched on again: nobody is connected, nothing is armed.
     fn power_cycle(&mut self) {
-        self.pending.clear();
-        self.current = self.durable.clone();
         self.armed = None;
         self.frozen = false;
         self.session += 1;
     }
-}
-
-fn sectors(length: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..length)
-        .step_by(SECTOR)
-        .map(move |start| start..length.min(start + SECTOR))
-}
-
-fn lose_all(pending: &[Pending]) -> CutReport {
-    let mut report = CutReport::default();
-    for pending in pending.iter().filter(|pending| !pending.forced) {
-        report.pending_writes += 1;
-        report.lost_sectors += pending.change.len().div_ceil(SECTOR) as u64;
-    }
-    report
-}
-
-/// Share of sectors kept, of 8, one of which a seed draws.
-const KEPT_OF_EIGHT: RangeInclusive<u64> = 1..=7;
-
-fn keep_some(durable: &mut Image, pending: &[Pending], seed: u64) -> CutReport {
-    let mut random = Random::new(seed);
-    let kept_of_eight = random.within(KEPT_OF_EIGHT);
-    let mut report = CutReport::default();
-    for Pending {
-        offset,
-        change,
-        forced,
-    } in pending
-    {
-        report.pending_writes += u64::from(!forced);
-        for range in sectors(change.len()) {
-            let keep = *forced || random.within(1..=8) <= kept_of_eight;
-            if keep {
-                change.apply(durable, *offset, range);
-            }
-            report.kept_sectors += u64::from(keep && !forced);
-            report.lost_sectors += u64::from(!keep);
-        }
-    }
-    report
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::disk::SECTOR;
+use super::cache::SECTOR;
 use super::wire::{self, answer, option};
 
 /// How a handshake ended.

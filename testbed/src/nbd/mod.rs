@@ -2,6 +2,7 @@
 //! back, and a cut loses them. Killing QEMU alone loses nothing that it had written, so
 //! only this shows a missing flush.
 
+mod cache;
 mod disk;
 mod handshake;
 mod image;
@@ -9,5 +10,6 @@ mod random;
 mod server;
 mod wire;
 
-pub use disk::{Counters, CutAt, CutPolicy, CutReport, Disk, SECTOR, Snapshot};
+pub use cache::{CutPolicy, CutReport, SECTOR};
+pub use disk::{Counters, CutAt, Disk, Snapshot};
 pub use server::{NbdServer, ServeError};

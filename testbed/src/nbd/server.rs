@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::disk::{Disk, PowerIsOff, SECTOR, Session};
+use super::cache::SECTOR;
+use super::disk::{Disk, PowerIsOff, Session};
 use super::handshake::{Outcome, negotiate};
 use super::wire::{self, Request, command, error};
 

@@ -65,7 +65,8 @@ pub(super) const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 impl MachineSpec {
     /// A machine with 512 MiB, under software emulation, that yet lacks a network card
-    /// and a disk. Its UUID is made from its MAC address.
+    /// and a disk. Its UUID is made from its MAC address. (UEFI starts a unified kernel
+    /// image of 35 MB from a disk in 256 MiB too; in 512 MiB, 425 of them stay free.)
     #[must_use]
     pub fn new(name: &str, firmware: Firmware, mac: Mac, state_dir: &Path, log_dir: &Path) -> Self {
         let mut uuid = *b"\xb0\x07\xd0\x00\x7e\x57\x40\x00\x80\x00\0\0\0\0\0\0";
@@ -154,7 +155,7 @@ impl MachineSpec {
         }
     }
 
-    /// First in the boot order. No cache in QEMU: each flush of the guest is one on the wire.
+    /// First in the boot order, but for a direct boot, which takes index 0. No cache in QEMU: each flush of the guest is one on the wire.
     fn add_disk(&self, args: &mut Arguments) {
         if let Some(socket) = &self.disk {
             args.add(&["-drive"]);
@@ -163,7 +164,7 @@ impl MachineSpec {
                 socket,
                 ",cache=none,discard=unmap",
             );
-            args.add(&["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
+            args.add(&["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
         }
     }
 
@@ -177,7 +178,7 @@ impl MachineSpec {
             Firmware::Uefi => ",romfile=",
         };
         let device = format!(
-            "virtio-net-pci,netdev=net,mac={},bootindex=1{rom}",
+            "virtio-net-pci,netdev=net,mac={},bootindex=2{rom}",
             self.mac
         );
         args.add(&["-netdev", &netdev, "-device", &device]);
@@ -238,9 +239,9 @@ mod tests {
         let expected = format!(
             "{COMMON} -boot strict=on,reboot-timeout=2000 \
              -drive if=none,id=disk,format=raw,file=nbd:unix:/run/x/d,cache=none,discard=unmap \
-             -device virtio-blk-pci,drive=disk,bootindex=0 \
+             -device virtio-blk-pci,drive=disk,bootindex=1 \
              -netdev tap,id=net,ifname=tap0,script=no,downscript=no \
-             -device virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=1"
+             -device virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=2"
         );
         assert_eq!(line(&spec), expected);
     }
@@ -254,7 +255,7 @@ mod tests {
              -drive if=pflash,format=raw,unit=1,file=/run/x/n1.vars \
              -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n \
              -netdev tap,id=net,ifname=tap0,script=no,downscript=no \
-             -device virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=1,romfile="
+             -device virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=2,romfile="
         );
         assert_eq!(line(&spec), expected);
     }
