@@ -28,13 +28,15 @@ struct Case {
 /// An output in the words that the tables use.
 fn words(command: &Command) -> String {
     match command {
-        Command::Send(bytes) => match Packet::parse(bytes).unwrap() {
-            Packet::OptionAck(options) => options.iter().fold("OACK".to_owned(), |text, pair| {
+        Command::Send(bytes) => {
+            let Ok(Packet::OptionAck(options)) = Packet::parse(bytes) else {
+                panic!("{bytes:?}");
+            };
+            options.iter().fold("OACK".to_owned(), |text, pair| {
                 let [name, value] = [pair.0, pair.1].map(String::from_utf8_lossy);
                 format!("{text} {name}={value}")
-            }),
-            other => panic!("{other:?}"),
-        },
+            })
+        }
         Command::SendData(run) => {
             let (last, offset, len) = run.block(run.count - 1);
             format!("DATA {}-{last} end {}", run.block, offset + u64::from(len))

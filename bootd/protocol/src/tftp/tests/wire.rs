@@ -134,7 +134,13 @@ impl Client for Echoing {
                     Vec::new()
                 }
             }
-            _ => self.ack(now),
+            Packet::Data { .. } | Packet::OptionAck(_) => self.ack(now),
+            other @ (Packet::Read(_)
+            | Packet::Write(_)
+            | Packet::Ack { .. }
+            | Packet::Error { .. }) => {
+                panic!("{other:?}")
+            }
         }
     }
 

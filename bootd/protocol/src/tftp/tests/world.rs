@@ -91,7 +91,7 @@ impl<C: Client> World<C> {
     /// Runs until nothing is under way and no timer is set.
     pub(super) fn run(&mut self) -> Report {
         let request = self.client.start();
-        self.from_client(request);
+        self.say_to_server(request);
         loop {
             let event = self.events.first_key_value().map(|((at, _), _)| *at);
             let timers = [
@@ -120,11 +120,11 @@ impl<C: Client> World<C> {
         match self.events.pop_first().unwrap().1 {
             Event::ToClient(datagram) => {
                 let answers = self.client.packet(&datagram, self.now);
-                self.from_client(answers);
+                self.say_to_server(answers);
             }
             Event::ToServer(datagram) => {
-                self.to_server(&datagram);
-                self.from_server();
+                self.reach_server(&datagram);
+                self.obey_server();
             }
         }
     }
@@ -132,15 +132,15 @@ impl<C: Client> World<C> {
     fn fire(&mut self) {
         if self.client.due().is_some_and(|due| due <= self.now) {
             let words = self.client.timeout(self.now);
-            self.from_client(words);
+            self.say_to_server(words);
         }
         if let Some(server) = &mut self.server {
             server.handle_timeout(self.now);
-            self.from_server();
+            self.obey_server();
         }
     }
 
-    fn to_server(&mut self, datagram: &[u8]) {
+    fn reach_server(&mut self, datagram: &[u8]) {
         let now = self.now;
         match (admit(datagram), &mut self.server) {
             (Admission::Read(read), None) => {
@@ -158,7 +158,7 @@ impl<C: Client> World<C> {
         }
     }
 
-    fn from_server(&mut self) {
+    fn obey_server(&mut self) {
         while let Some(command) = self.server.as_mut().and_then(Transfer::next_command) {
             match command {
                 Command::Send(bytes) => self.send(Event::ToClient(bytes)),
@@ -182,7 +182,7 @@ impl<C: Client> World<C> {
         }
     }
 
-    fn from_client(&mut self, words: Vec<Vec<u8>>) {
+    fn say_to_server(&mut self, words: Vec<Vec<u8>>) {
         for word in words {
             self.send(Event::ToServer(word));
         }
