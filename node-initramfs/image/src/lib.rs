@@ -1,1 +1,7 @@
-//! Placeholder.
+//! Builds what a node boots: images and boot loaders, from Debian's packages.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`loader`] | GRUB for the node's disk, for UEFI and BIOS |
+
+pub mod loader;
