@@ -8,6 +8,7 @@
 //! | [`kernel`] | picks the kernel and the modules with what they need |
 //! | [`tools`] | picks programs with the shared libraries they need |
 //! | [`initramfs`] | puts them into a cpio archive |
+//! | [`loader`] | GRUB for the node's disk, for UEFI and BIOS |
 //! | [`uki`] | puts kernel, initramfs and command line behind an EFI stub |
 
 mod arch;
@@ -17,6 +18,7 @@ mod elf;
 mod error;
 pub mod initramfs;
 pub mod kernel;
+pub mod loader;
 pub mod tools;
 pub mod uki;
 

@@ -11,7 +11,7 @@ use crate::disk::fat32::Volume;
 
 const SIZE: u64 = layout::MIN_DISK;
 const BOOT: [u8; BOOT_CODE] = [0x90; BOOT_CODE];
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 2000;
 
 /// What a start from the disk comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -145,8 +145,11 @@ pub enum DiskError {
         /// The device's name.
         device: String,
     },
-    /// A command line that a GRUB script cannot carry.
-    #[error("{device}: the kernel command line may only hold printable ASCII: {text:?}")]
+    /// A command line that GRUB cannot pass on as it is.
+    #[error(
+        "{device}: the kernel command line may only hold printable ASCII \
+         without quotes and backslashes: {text:?}"
+    )]
     BadCommandLine {
         /// The device's name.
         device: String,

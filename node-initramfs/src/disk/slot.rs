@@ -158,22 +158,18 @@ fn length_of(text: &str) -> u64 {
     u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
-/// `slot.cfg`: GRUB script (GRUB's manual, "Quoting": only `$`, `"` and `\` are special here).
+/// `slot.cfg`: GRUB script (GRUB's manual, "Quoting"). Quotes and backslashes are refused because
+/// GRUB's `linux` command would put backslashes before them, which the kernel does not undo.
 fn slot_config(device: &dyn Device, cmdline: &str) -> Result<String, DiskError> {
     let printable = |letter: char| letter == ' ' || letter.is_ascii_graphic();
-    if !cmdline.chars().all(printable) {
+    let passes = |letter| printable(letter) && !matches!(letter, '"' | '\'' | '\\');
+    if !cmdline.chars().all(passes) {
         return Err(DiskError::BadCommandLine {
             device: device.name().to_owned(),
             text: cmdline.to_owned(),
         });
     }
-    let mut quoted = String::new();
-    for letter in cmdline.chars() {
-        if matches!(letter, '$' | '"' | '\\') {
-            quoted.push('\\');
-        }
-        quoted.push(letter);
-    }
+    let quoted = cmdline.replace('$', "\\$");
     Ok(format!("set cmdline=\"{quoted}\"\n"))
 }
 
