@@ -89,7 +89,7 @@ const REQUIRED: [&str; 8] = [
 /// Cards and disks of clouds, hypervisors and common servers. Debian's cloud kernel has the
 /// virtual ones only; the big drivers (`mlx5_core` alone is 2.4 MB) are left to those who need
 /// them.
-const OPTIONAL: [&str; 32] = [
+const OPTIONAL: [&str; 30] = [
     // SATA, and the IDE of old virtual machines.
     "ahci",
     "ata_piix",
@@ -125,9 +125,6 @@ const OPTIONAL: [&str; 32] = [
     "8139cp",
     "r8169",
     "tg3",
-    // Checksums of ext4, in hardware.
-    "crc32c_intel",
-    "crc32_pclmul",
 ];
 
 impl Default for ModuleSet {

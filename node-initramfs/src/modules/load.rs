@@ -1,9 +1,9 @@
 //! Reads `/sys` and loads modules.
 
-use std::collections::HashSet;
-use std::ffi::CString;
+use std::collections::BTreeSet;
+use std::ffi::{CString, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use bootd_protocol::modindex::{Index, Module};
@@ -34,7 +34,7 @@ pub struct Loader<'i, 'a> {
     /// For each module of the index, whether it has had its turn.
     done: Vec<bool>,
     /// Devices whose name has been read.
-    seen: HashSet<PathBuf>,
+    seen: BTreeSet<OsString>,
 }
 
 impl<'i, 'a> Loader<'i, 'a> {
@@ -44,7 +44,7 @@ impl<'i, 'a> Loader<'i, 'a> {
         Loader {
             index,
             done: vec![false; index.modules().len()],
-            seen: HashSet::new(),
+            seen: BTreeSet::new(),
         }
     }
 
@@ -86,20 +86,28 @@ fn insert(module: &Module<'_>) -> io::Result<()> {
 
 /// The names (`modalias`) of all devices below `bus` that are not in `seen`, which they are
 /// afterwards. A device without a name, or one that goes away meanwhile, is passed over.
-fn new_modaliases(bus: &Path, seen: &mut HashSet<PathBuf>) -> Vec<String> {
+fn new_modaliases(bus: &Path, seen: &mut BTreeSet<OsString>) -> Vec<String> {
     let mut modaliases = Vec::new();
     for bus in children(bus) {
         for device in children(&bus.join("devices")) {
-            if seen.contains(&device) {
+            if seen.contains(device.as_os_str()) {
                 continue;
             }
-            if let Ok(modalias) = fs::read_to_string(device.join("modalias")) {
-                modaliases.push(modalias.trim_end().to_owned());
-            }
-            seen.insert(device);
+            modaliases.extend(modalias(&device));
+            seen.insert(device.into_os_string());
         }
     }
     modaliases
+}
+
+/// The name of one device. The kernel gives all of it at the first read, at most a page: this
+/// takes half the system calls of [`fs::read`], which every boot makes for every device.
+fn modalias(device: &Path) -> Option<String> {
+    let mut page = [0; 4096];
+    let mut file = File::open(device.join("modalias")).ok()?;
+    let len = file.read(&mut page).ok()?;
+    let text = std::str::from_utf8(page.get(..len)?).ok()?;
+    Some(text.trim_end().to_owned())
 }
 
 fn children(directory: &Path) -> impl Iterator<Item = PathBuf> {
@@ -121,7 +129,7 @@ mod tests {
                 fs::write(path.join("modalias"), format!("{modalias}\n")).unwrap();
             }
         };
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         let mut read = || {
             let mut modaliases = new_modaliases(root.path(), &mut seen);
             modaliases.sort();
