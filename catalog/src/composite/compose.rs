@@ -59,7 +59,7 @@ pub enum ComposeError {
         /// Its version.
         version: String,
         /// Why not.
-        source: TreeError,
+        source: Box<TreeError>,
     },
     /// A class that names what is not in the release.
     #[error(
@@ -204,7 +204,7 @@ fn package(
     let gathered = tree::gather(&source, base, blobs).map_err(|error| ComposeError::Package {
         name: source.name.clone(),
         version: source.version.clone(),
-        source: error,
+        source: Box::new(error),
     })?;
     let process = |process: release::Process| Process {
         name: process.name,
