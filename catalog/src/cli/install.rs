@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use bootd_protocol::verify::key::PublicKey;
 use catalog::Catalog;
 use catalog::composite::compose;
 use catalog::composite::install::{Change, Report};
 use catalog::composite::sign;
-use catalog::keys::{PublicKey, parse_key};
 use catalog::served::Served;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -54,7 +54,7 @@ pub(super) fn compose(
 fn master(path: &Path) -> Result<PublicKey> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the master's public key {}", path.display()))?;
-    let key = text.lines().map(str::trim).find_map(parse_key);
+    let key = text.lines().find_map(|line| line.trim().parse().ok());
     match key {
         Some(key) => Ok(key),
         None => bail!(

@@ -118,11 +118,12 @@ fn compare(running: Option<Digest>, wanted: Option<Digest>) -> String {
 
 /// What is to be said of a node's key.
 pub(super) fn key(node: &Node, state: Option<&NodeState>) -> &'static str {
-    let offered = state.and_then(|state| state.offered_key).is_some();
+    let offered = state.and_then(|state| state.offered_key);
     match (node.public_key, offered) {
-        (_, true) => "waits for approval",
-        (Some(_), false) => "bound",
-        (None, false) => "none",
+        (Some(bound), Some(offered)) if bound != offered => "bound, offers another",
+        (Some(_), _) => "bound",
+        (None, Some(_)) => "waits for approval",
+        (None, None) => "none",
     }
 }
 

@@ -176,7 +176,10 @@ impl Archive {
 
     /// A header that cannot be read is cut off or damaged.
     fn broken(&self, error: io::Error, length: u64) -> ArchiveError {
-        if error.kind() == io::ErrorKind::UnexpectedEof || !length.is_multiple_of(BLOCK) {
+        // A first header that is whole and wrong: this never was an archive.
+        let foreign = self.members.is_empty() && length >= BLOCK;
+        let cut = error.kind() == io::ErrorKind::UnexpectedEof || !length.is_multiple_of(BLOCK);
+        if cut && !foreign {
             return ArchiveError::Truncated("the archive".into());
         }
         ArchiveError::Damaged(error.to_string())

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::manifest::{BlobRef, PackageRef, Process};
+use bootd_protocol::verify::key::PublicKey;
 use minisign::SecretKey;
 use serde::Serialize;
 
@@ -20,7 +21,6 @@ use super::sign::{self, SignError};
 use super::tree::{self, TreeError};
 use crate::blobs::{BlobError, BlobStore, BlobWriter};
 use crate::error::Error;
-use crate::keys::PublicKey;
 
 /// Why a composite could not be made.
 #[derive(Debug, thiserror::Error)]
