@@ -22,7 +22,11 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    fn new(manifest: Manifest) -> Result<Self, serde_json::Error> {
+    /// Encodes a manifest.
+    ///
+    /// # Errors
+    /// As [`Manifest::to_bytes`].
+    pub fn new(manifest: Manifest) -> Result<Self, serde_json::Error> {
         let bytes = manifest.to_bytes()?;
         Ok(Encoded {
             digest: Digest::of(&bytes),

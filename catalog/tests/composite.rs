@@ -1,5 +1,7 @@
 //! Composites: made, installed, cut short, altered, signed by somebody else.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 mod common;
 
 use std::fs;

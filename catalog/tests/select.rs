@@ -1,5 +1,7 @@
 //! From the tables to manifests: who wins, what is refused, what stays in force.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 mod common;
 
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
@@ -166,10 +168,10 @@ fn knows_nodes_by_key_then_mac_then_uuid() {
         ..n1.clone()
     };
     assert_eq!(find(&with_uuid), ("n1".into(), Some(KnownBy::Mac)));
-    match match_node(&snapshot, &with_uuid) {
-        Match::Node { differs, .. } => assert_eq!(differs, ["its uuid is that of node n2"]),
-        other => panic!("{other:?}"),
-    }
+    let Match::Node { differs, .. } = match_node(&snapshot, &with_uuid) else {
+        panic!("no node");
+    };
+    assert_eq!(differs, ["its uuid is that of node n2"]);
     let new_card = Identity {
         mac: Some(Mac([2; 6])),
         ..with_uuid.clone()

@@ -153,10 +153,12 @@ impl Archive {
             let past = start.checked_add(size).filter(|past| *past <= length);
             let past = past.ok_or_else(|| ArchiveError::Truncated(name.clone()))?;
             end = past.next_multiple_of(BLOCK);
-            match entry.header().entry_type() {
-                tar::EntryType::Directory => continue,
-                tar::EntryType::Regular => {}
-                _ => return Err(ArchiveError::Member(name, "it is no plain file")),
+            let kind = entry.header().entry_type();
+            if kind == tar::EntryType::Directory {
+                continue;
+            }
+            if kind != tar::EntryType::Regular {
+                return Err(ArchiveError::Member(name, "it is no plain file"));
             }
             let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
             if name.starts_with('/') || name.split('/').any(|part| part == "..") {
@@ -174,7 +176,10 @@ impl Archive {
 
     /// A header that cannot be read is cut off or damaged.
     fn broken(&self, error: io::Error, length: u64) -> ArchiveError {
-        if error.kind() == io::ErrorKind::UnexpectedEof || !length.is_multiple_of(BLOCK) {
+        // A first header that is whole and wrong: this never was an archive.
+        let foreign = self.members.is_empty() && length >= BLOCK;
+        let cut = error.kind() == io::ErrorKind::UnexpectedEof || !length.is_multiple_of(BLOCK);
+        if cut && !foreign {
             return ArchiveError::Truncated("the archive".into());
         }
         ArchiveError::Damaged(error.to_string())

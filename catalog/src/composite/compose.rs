@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::manifest::{BlobRef, PackageRef, Process};
+use bootd_protocol::verify::key::PublicKey;
 use minisign::SecretKey;
 use serde::Serialize;
 
@@ -20,7 +21,6 @@ use super::sign::{self, SignError};
 use super::tree::{self, TreeError};
 use crate::blobs::{BlobError, BlobStore, BlobWriter};
 use crate::error::Error;
-use crate::keys::PublicKey;
 
 /// Why a composite could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ pub enum ComposeError {
         /// Its version.
         version: String,
         /// Why not.
-        source: TreeError,
+        source: Box<TreeError>,
     },
     /// A class that names what is not in the release.
     #[error(
@@ -204,7 +204,7 @@ fn package(
     let gathered = tree::gather(&source, base, blobs).map_err(|error| ComposeError::Package {
         name: source.name.clone(),
         version: source.version.clone(),
-        source: error,
+        source: Box::new(error),
     })?;
     let process = |process: release::Process| Process {
         name: process.name,

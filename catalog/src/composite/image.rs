@@ -1,15 +1,17 @@
-//! Boot images of a release.
+//! Boot images of a release: ready-made, or built from Debian packages.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use boot_image::kernel::ModuleSet;
+use boot_image::{BuildError, DEFAULT_CMDLINE, ImageSpec};
 use bootd_protocol::manifest::BlobRef;
+use bootd_protocol::verify::key::PublicKey;
 
 use super::format;
-use super::release::BootImage;
+use super::release::{BootImage, Build};
 use crate::blobs::{BlobError, BlobWriter};
-use crate::keys::PublicKey;
 
 /// Why there is no boot image.
 #[derive(Debug, thiserror::Error)]
@@ -22,29 +24,62 @@ pub enum ImageError {
         /// Why not.
         source: io::Error,
     },
+    /// Neither a ready-made image nor what to build one from, or both.
+    #[error("it needs either uki = FILE or a table [boot_image.build]")]
+    Source,
+    /// It cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// It cannot be stored.
     #[error(transparent)]
     Store(#[from] BlobError),
 }
 
-/// Makes a boot image and its loader; their bytes go to `blobs`. Paths are relative to `base`.
+/// Makes a boot image and its loader; their bytes go to `blobs`. Paths are relative to `base`;
+/// an image that is built believes the masters in `trust`.
 pub(super) fn image(
     source: &BootImage,
     base: &Path,
-    _trust: &[PublicKey],
+    trust: &[PublicKey],
     blobs: &BlobWriter,
 ) -> Result<format::BootImage, ImageError> {
     let store = |path: &Path| store_file(&base.join(path), blobs);
+    let uki = match (&source.uki, &source.build) {
+        (Some(path), None) => store(path)?,
+        (None, Some(build)) => {
+            let spec = spec(source, build, base, trust);
+            blobs.put(boot_image::build(&spec)?.as_slice())?
+        }
+        (Some(_), Some(_)) | (None, None) => return Err(ImageError::Source),
+    };
     let loader = &source.loader;
     Ok(format::BootImage {
         name: source.name.clone(),
         version: source.version.clone(),
         arch: source.arch,
-        uki: store(&source.uki)?,
+        uki,
         efi: store(&loader.efi)?,
         bios_boot: loader.bios_boot.as_deref().map(store).transpose()?,
         bios_core: loader.bios_core.as_deref().map(store).transpose()?,
     })
+}
+
+fn spec(source: &BootImage, build: &Build, base: &Path, trust: &[PublicKey]) -> ImageSpec {
+    let mut modules = ModuleSet::default();
+    modules.required.extend(build.modules.iter().cloned());
+    let cmdline = build.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE);
+    ImageSpec {
+        kernel_deb: base.join(&build.kernel_deb),
+        stub_deb: base.join(&build.stub_deb),
+        tool_debs: build.tool_debs.iter().map(|path| base.join(path)).collect(),
+        init: base.join(&build.init),
+        modules,
+        trust: trust.to_vec(),
+        cmdline: cmdline.to_owned(),
+        name: source.name.clone(),
+        version: source.version.clone(),
+        arch: source.arch,
+    }
 }
 
 fn store_file(path: &Path, blobs: &BlobWriter) -> Result<BlobRef, ImageError> {

@@ -1,6 +1,6 @@
 //! The TOML file that a composite is made from.
 //!
-//! Paths in it are relative to the file. See `docs` of [`Release`] for an example.
+//! Paths in it are relative to the file. [`Release`] has an example.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,10 +21,12 @@ use super::format;
 /// name = "debian"
 /// version = "6.1"
 /// arch = "x86_64"
+/// loader = { efi = "grub.efi", bios_boot = "boot.img", bios_core = "core.img" }
+///
+/// [boot_image.build]
 /// kernel_deb = "debs/linux-image.deb"
 /// stub_deb = "debs/systemd-boot-efi.deb"
 /// tool_debs = ["debs/e2fsprogs.deb", "debs/libc6.deb"]
-/// grub_debs = ["debs/grub-pc-bin.deb", "debs/grub-efi-amd64-bin.deb", "debs/grub-common.deb"]
 /// init = "target/init"
 ///
 /// [[package]]
@@ -86,10 +88,31 @@ pub struct BootImage {
     pub version: String,
     /// Processor architecture.
     pub arch: Arch,
-    /// A ready-made unified kernel image.
-    pub uki: PathBuf,
+    /// A ready-made unified kernel image; or `build`.
+    pub uki: Option<PathBuf>,
+    /// What it is built from; or `uki`.
+    pub build: Option<Build>,
     /// What starts it from the local disk.
     pub loader: Loader,
+}
+
+/// `[boot_image.build]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// Debian's kernel package.
+    pub kernel_deb: PathBuf,
+    /// Debian's package with the EFI stub (systemd-boot-efi).
+    pub stub_deb: PathBuf,
+    /// Debian's packages with mke2fs and the libraries it needs.
+    pub tool_debs: Vec<PathBuf>,
+    /// The node's init, a static program.
+    pub init: PathBuf,
+    /// Kernel modules to carry, besides those for common machines and those that they need.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// Kernel command line; if absent, one that is quick and tells of trouble.
+    pub cmdline: Option<String>,
 }
 
 /// `[boot_image.loader]`

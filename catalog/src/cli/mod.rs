@@ -1,0 +1,206 @@
+//! The command line: arguments, and which room does the work.
+
+mod check;
+mod explain;
+mod install;
+mod list;
+mod nodes;
+mod setup;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use catalog::Catalog;
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples, from nothing to a running cluster:
+  catalog init /var/lib/bootd                    a state directory with an empty catalog
+  catalog keygen release                         release.key signs, release.pub is to be trusted
+  catalog trust me release.pub                   composites signed by it may be installed
+  catalog compose release.toml -o demo.composite --key release.key
+  catalog install demo.composite
+  catalog check                                  is anything wrong?
+  catalog nodes                                  who is there, and with what?
+  catalog explain node-123456                    why that?
+
+The tables are the interface: whatever this command edits, sqlite3 can.
+  sqlite3 /var/lib/bootd/catalog.db \\
+    \"UPDATE class_package SET version='2.0' WHERE class='web' AND package='site'\"
+bootd has it in force within a second. Class and package rows: see `catalog list`.
+
+Exit status: 0 all right, 1 an error, 2 a wrong command line, 3 `check` found problems.";
+
+/// Keeps the catalog: what every machine of the cluster should run, and why.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// The state directory: catalog.db, state.db, blobs/, master.key
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "BOOTD_DIR",
+        default_value = "/var/lib/bootd"
+    )]
+    dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a state directory with an empty catalog and a master key
+    Init {
+        /// Where; --dir if absent
+        dir: Option<PathBuf>,
+    },
+    /// Make a key pair that signs composites: NAME.key and NAME.pub (minisign's formats)
+    Keygen {
+        /// Path of the files without their endings
+        name: PathBuf,
+    },
+    /// Trust a key: composites that it signed may be installed
+    Trust {
+        /// A name for the key; one that is there is replaced
+        name: String,
+        /// A minisign .pub file
+        file: PathBuf,
+    },
+    /// Make a composite, a release in one signed file, from a TOML file
+    #[command(after_help = COMPOSE_EXAMPLE)]
+    Compose {
+        /// The release file
+        release: PathBuf,
+        /// The composite to be written
+        #[arg(short, long)]
+        output: PathBuf,
+        /// The key that signs it, as `catalog keygen` or `minisign -G -W` makes it
+        #[arg(short, long)]
+        key: PathBuf,
+        /// Public key of a master that the boot images believe; may be given several times;
+        /// master.pub of the state directory if absent
+        #[arg(short, long)]
+        master: Vec<PathBuf>,
+    },
+    /// Install a composite: all of it or nothing; the classes in it change at once
+    Install {
+        /// The composite
+        composite: PathBuf,
+    },
+    /// Show the nodes: stage, since when, what they run and what they should run
+    Nodes {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show why a node has what it has; or what a machine that is not there yet would get
+    #[command(after_help = EXPLAIN_EXAMPLE)]
+    Explain(Explain),
+    /// Show everything that is wrong: rows, classes, blobs that are missing
+    Check {
+        /// Read every blob, and find those that are rotten
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Let a waiting node in: bind the key that it offers, end its hold
+    Approve {
+        /// Its name
+        node: String,
+    },
+    /// Show the classes with their lists, and the packages and boot images that are there
+    List,
+}
+
+const COMPOSE_EXAMPLE: &str = "\
+A release file:
+  name = \"demo\"
+  version = \"1\"
+
+  [[package]]                        # files of a directory, owned by root
+  name = \"site\"
+  version = \"1.0\"
+  directory = \"site\"
+  prefix = \"/srv/www\"
+
+  [[package]]                        # files of Debian packages
+  name = \"nginx\"
+  version = \"1.22\"
+  debs = [\"nginx-light.deb\", \"libpcre2-8-0.deb\"]
+  exclude = [\"/usr/share/doc/**\"]
+
+  [[package.process]]
+  name = \"nginx\"
+  argv = [\"/usr/sbin/nginx\", \"-g\", \"daemon off;\"]
+
+  [[class]]
+  name = \"web\"
+  packages = [\"site\", \"nginx\"]       # where two have the same path, the first wins
+  images = [\"debian\"]
+
+  [[rule]]                           # unknown machines become nodes of this class
+  name = \"all\"
+  class = \"web\"";
+
+const EXPLAIN_EXAMPLE: &str = "\
+Examples:
+  catalog explain node-123456
+  catalog explain --mac 52:54:00:12:34:56 --arch x86_64 --firmware uefi";
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The node's name
+    #[arg(required_unless_present_any = ["mac", "uuid"])]
+    node: Option<String>,
+    /// A machine by its MAC address
+    #[arg(long, conflicts_with = "node")]
+    mac: Option<Mac>,
+    /// A machine by its SMBIOS UUID
+    #[arg(long, conflicts_with = "node")]
+    uuid: Option<SystemUuid>,
+    /// Its processor architecture: x86_64, aarch64, riscv64
+    #[arg(long)]
+    arch: Option<Arch>,
+    /// Its firmware: bios, uefi
+    #[arg(long)]
+    firmware: Option<Firmware>,
+    /// Its SMBIOS product
+    #[arg(long)]
+    product: Option<String>,
+    /// Its DHCP vendor class
+    #[arg(long)]
+    vendor: Option<String>,
+    /// Every file with the package that it comes from
+    #[arg(long)]
+    files: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    let dir = arguments.dir.as_path();
+    match arguments.command {
+        Command::Init { dir: other } => setup::init(other.as_deref().unwrap_or(dir)),
+        Command::Keygen { name } => setup::keygen(&name),
+        Command::Trust { name, file } => setup::trust(&mut open(dir)?, &name, &file),
+        Command::Compose {
+            release,
+            output,
+            key,
+            master,
+        } => install::compose(dir, &release, &output, &key, &master),
+        Command::Install { composite } => install::install(&mut open(dir)?, &composite),
+        Command::Nodes { json } => nodes::nodes(&open(dir)?, json),
+        Command::Explain(what) => explain::explain(&open(dir)?, &what),
+        Command::Check { deep } => return check::check(&open(dir)?, deep),
+        Command::Approve { node } => nodes::approve(&mut open(dir)?, &node),
+        Command::List => list::list(&open(dir)?),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open(dir: &Path) -> Result<Catalog> {
+    Catalog::open(dir).context("the catalog cannot be opened")
+}

@@ -1,0 +1,344 @@
+//! The `catalog` command as people use it: whole outputs and exit codes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use bootd_protocol::digest::Digest;
+use bootd_protocol::identity::{Arch, Firmware};
+use catalog::Catalog;
+use catalog::identify::Identity;
+use catalog::served::Served;
+use catalog::state::{NodeState, Record, StateStore};
+use rusqlite::Connection;
+
+const RELEASE: &str = r#"
+name = "demo"
+version = "1"
+
+[[boot_image]]
+name = "debian"
+version = "6.1"
+arch = "x86_64"
+uki = "uki"
+loader = { efi = "uki" }
+
+[[package]]
+name = "site"
+version = "1.0"
+[[package.file]]
+path = "/srv/index"
+text = "welcome"
+
+[[package]]
+name = "base"
+version = "1"
+[[package.file]]
+path = "/srv/index"
+text = "nothing here"
+[[package.file]]
+path = "/bin/httpd"
+text = "program"
+mode = "0755"
+[[package.process]]
+name = "httpd"
+argv = ["/bin/httpd"]
+
+[[class]]
+name = "web"
+packages = ["site", "base"]
+images = ["debian"]
+
+[[rule]]
+name = "lab"
+class = "web"
+mac_prefix = "52:54:00"
+
+[[network]]
+name = "lan"
+subnet = "10.0.0.0/24"
+"#;
+
+/// Runs `catalog` in `dir`: exit code, standard output, standard error.
+fn catalog(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_catalog"))
+        .current_dir(dir)
+        .env("BOOTD_DIR", "state")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| {
+        let text = String::from_utf8(bytes).unwrap();
+        let lines = text.lines().map(str::trim_end);
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let code = output.status.code().unwrap();
+    (code, text(output.stdout), text(output.stderr))
+}
+
+/// Runs what must go well.
+fn good(dir: &Path, arguments: &[&str]) -> String {
+    let (code, told, error) = catalog(dir, arguments);
+    assert_eq!(code, 0, "{arguments:?}: {told} {error}");
+    told
+}
+
+/// From nothing to an installed release.
+fn cluster() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    fs::write(at.join("uki"), "image").unwrap();
+    fs::write(at.join("release.toml"), RELEASE).unwrap();
+    good(at, &["init"]);
+    good(at, &["keygen", "release"]);
+    good(at, &["trust", "me", "release.pub"]);
+    good(
+        at,
+        &["compose", "release.toml", "-o", "demo", "-k", "release.key"],
+    );
+    let told = good(at, &["install", "demo"]);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(
+        lines[..lines.len() - 1],
+        [
+            "     KIND        NAME",
+            "new  boot image  debian 6.1 (x86_64)",
+            "new  package     site 1.0 (all)",
+            "new  package     base 1 (all)",
+            "new  class       web",
+            "new  rule        lab",
+            "new  network     lan",
+        ]
+    );
+    assert!(lines[7].ends_with("signed by me): 4 new modules (31 B), 0 were here (0 B)"));
+    dir
+}
+
+/// What `explain --files` says of class `web`.
+fn class_text(wanted: Digest) -> String {
+    let [httpd, index] = [Digest::of(b"program"), Digest::of(b"welcome")].map(|it| it.short());
+    format!(
+        "Class web: keys are bound after `catalog approve NODE`.
+Packages for x86_64 (table class_package), first wins:
+  PACKAGE  VERSION  BUILD  FILES  LOST TO EARLIER ONES
+  site     1.0      all    1      0
+  base     1        all    1      1
+  /bin/httpd  {httpd}  from base
+  /srv/index  {index}  from site
+Boot image for x86_64: debian 6.1 (table class_image).
+Manifest for x86_64 and uefi: {wanted}"
+    )
+}
+
+/// Makes a machine a node as bootd does; gives back the manifest that it should have.
+fn enrol(catalog: &mut Catalog) -> Digest {
+    let identity = Identity {
+        mac: Some("52:54:00:00:00:01".parse().unwrap()),
+        arch: Some(Arch::X86_64),
+        firmware: Some(Firmware::Uefi),
+        ..Identity::default()
+    };
+    let rule = catalog.snapshot().unwrap().rules[0].clone();
+    assert_eq!(catalog.enrol(&rule, &identity).unwrap(), NODE);
+    let served = Served::default().next(&catalog.snapshot().unwrap());
+    let wanted = served.wanted("web", Arch::X86_64, Firmware::Uefi);
+    wanted.unwrap().digest
+}
+
+const NODE: &str = "node-000001";
+
+#[test]
+fn a_machine_that_is_not_there_yet_is_explained() {
+    let dir = cluster();
+    let at = dir.path();
+    assert_eq!(
+        good(at, &["check"]),
+        "All right: 1 classes, 0 nodes, 1 manifests, 3 modules."
+    );
+    assert!(good(at, &["nodes"]).starts_with("No nodes yet"));
+    let machine = [
+        "explain",
+        "--mac",
+        "52:54:00:00:00:01",
+        "--arch",
+        "x86_64",
+        "--files",
+    ];
+    let told = good(at, &machine);
+    let wanted = enrol(&mut Catalog::open(&at.join("state")).unwrap());
+    let before =
+        "This machine is no node yet.\nRule lab matches: it becomes a node of class web.\n";
+    assert_eq!(told, format!("{before}{}", class_text(wanted)));
+
+    let told = good(at, &["explain", "--mac", "02:00:00:00:00:01"]);
+    assert_eq!(
+        told,
+        "This machine is no node, and no rule matches: it is not answered.
+  rule lab does not match: mac_prefix should be 52:54:00, the machine has 02:00:00:00:00:01"
+    );
+    let told = good(at, &["list"]);
+    let expected =
+        "class web: 1 nodes, keys after approval\n  boots debian 6.1 on x86_64\n  has   site 1.0\n";
+    assert!(told.starts_with(expected), "{told}");
+}
+
+#[test]
+fn a_node_is_shown_approved_and_explained() {
+    let dir = cluster();
+    let at = dir.path();
+    let mut catalog = Catalog::open(&at.join("state")).unwrap();
+    let wanted = enrol(&mut catalog);
+    let (code, told, error) = self::catalog(at, &["approve", NODE]);
+    assert_eq!((code, told.as_str()), (1, ""));
+    assert_eq!(
+        error,
+        "catalog: node-000001 offers no key yet: let it boot first"
+    );
+
+    let mut state = StateStore::open(&catalog.state_path()).unwrap();
+    let observed = NodeState {
+        node: NODE.into(),
+        stage: "installing".into(),
+        progress_done: 1,
+        progress_total: 4,
+        running: Some(Digest::of(b"old")),
+        offered_key: Some([7; 32]),
+        message: "writing".into(),
+        address: Some("10.0.0.7".parse().unwrap()),
+        ..NodeState::default()
+    };
+    state.write(&[Record::Node(Box::new(observed))]).unwrap();
+    let told = good(at, &["nodes"]);
+    let row = told.lines().nth(1).unwrap().split("  ");
+    let row: Vec<&str> = row.map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    let runs = format!("{}, wants {}", Digest::of(b"old").short(), wanted.short());
+    assert_eq!(row[..3], [NODE, "web", "installing 25%"]);
+    assert_eq!(
+        row[5..],
+        [&runs, "10.0.0.7", "waits for approval", "writing"]
+    );
+    let json: serde_json::Value = serde_json::from_str(&good(at, &["nodes", "--json"])).unwrap();
+    assert_eq!(json[0]["wanted"], wanted.to_string());
+    assert_eq!(json[0]["progress"], serde_json::json!([1, 4]));
+
+    assert_eq!(
+        good(at, &["approve", NODE]),
+        "node-000001: its key is bound."
+    );
+    let told = good(at, &["explain", NODE, "--files"]);
+    let before = "node-000001 is a row of the table node.\nIts key: bound.\nIt was last in stage installing. writing\n";
+    let after = format!("\nIt runs manifest {}.", Digest::of(b"old"));
+    assert_eq!(told, format!("{before}{}{after}", class_text(wanted)));
+}
+
+#[test]
+fn check_tells_all_that_is_wrong() {
+    let dir = cluster();
+    let at = dir.path();
+    let catalog = Catalog::open(&at.join("state")).unwrap();
+    let db = Connection::open(catalog.db_path()).unwrap();
+    db.execute_batch(
+        "UPDATE network SET router = '10.1.0.1';
+         UPDATE package_process SET argv = '[\"/bin/gone\"]';
+         INSERT INTO node (name, mac, class, arch, firmware)
+             VALUES ('arm', '02:00:00:00:00:01', 'web', 'aarch64', 'uefi');",
+    )
+    .unwrap();
+    let (code, told, _) = self::catalog(at, &["check"]);
+    assert_eq!(code, 3);
+    assert_eq!(
+        told,
+        "class web on x86_64: process httpd of package base starts /bin/gone, which no package of the class has
+class web on aarch64: it has no boot image for aarch64: insert one into class_image
+class web on aarch64: process httpd of package base starts /bin/gone, which no package of the class has
+network lan: router 10.1.0.1 is not a machine's address in 10.0.0.0/24
+no network is listed: bootd answers nobody (table network)"
+    );
+
+    db.execute_batch(
+        "UPDATE network SET router = NULL; DELETE FROM node;
+         UPDATE package_process SET argv = '[\"/bin/httpd\"]';",
+    )
+    .unwrap();
+    let rotten = catalog.blobs().path(Digest::of(b"program"));
+    fs::write(&rotten, "PROGRAM").unwrap();
+    assert_eq!(self::catalog(at, &["check"]).0, 0);
+    let (code, told, _) = self::catalog(at, &["check", "--deep"]);
+    assert_eq!(code, 3);
+    assert!(told.contains("is rotten: the bytes in"), "{told}");
+    fs::remove_file(&rotten).unwrap();
+    let (code, told, _) = self::catalog(at, &["check"]);
+    assert_eq!(code, 3);
+    assert!(
+        told.ends_with("is missing: install its composite again"),
+        "{told}"
+    );
+    good(at, &["install", "demo"]);
+    assert_eq!(self::catalog(at, &["check", "--deep"]).0, 0);
+}
+
+#[test]
+fn errors_say_what_to_do_and_why() {
+    let dir = cluster();
+    let at = dir.path();
+    let told = |arguments: &[&str]| {
+        let (code, told, error) = catalog(at, arguments);
+        assert_eq!(told, "");
+        (code, error)
+    };
+    for (arguments, code, expected) in [
+        (
+            &["--dir", "nowhere", "nodes"][..],
+            1,
+            "catalog: the catalog cannot be opened\n  because: nowhere holds no catalog: make one with `catalog init nowhere`",
+        ),
+        (
+            &["init"],
+            1,
+            "catalog: no catalog was made in state\n  because: state holds a catalog already: nothing was changed",
+        ),
+        (
+            &["install", "release.toml"],
+            1,
+            "catalog: nothing was installed\n  because: the composite is damaged, or no composite: ",
+        ),
+        (
+            &["explain", "nobody"],
+            1,
+            "catalog: no node is called \"nobody\": see `catalog nodes`",
+        ),
+        (
+            &["trust", "you", "release.toml"],
+            1,
+            "catalog: the key is not trusted\n  because: release.toml holds no key that can be used here: ",
+        ),
+    ] {
+        let (found, error) = told(arguments);
+        assert_eq!(found, code, "{arguments:?}: {error}");
+        assert!(error.starts_with(expected), "{arguments:?}: {error}");
+    }
+    assert_eq!(told(&["explain"]).0, 2);
+    assert_eq!(told(&["explain", "--mac", "nonsense"]).0, 2);
+}
+
+#[test]
+fn help_is_something_to_work_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = good(dir.path(), &["--help"]);
+    for part in [
+        "Examples, from nothing to a running cluster:",
+        "sqlite3",
+        "explain",
+        "Exit status",
+    ] {
+        assert!(help.contains(part), "{part} in {help}");
+    }
+    for command in [
+        "init", "keygen", "trust", "compose", "install", "nodes", "explain", "check", "approve",
+        "list",
+    ] {
+        assert!(help.contains(&format!("\n  {command}")), "{command}");
+        good(dir.path(), &[command, "--help"]);
+    }
+}
