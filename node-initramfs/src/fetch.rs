@@ -335,8 +335,10 @@ mod tests {
                 let rest = &content[from..];
                 write!(
                     stream,
-                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                    rest.len()
+                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{}\r\nConnection: close\r\n\r\n",
+                    rest.len(),
+                    content.len() - 1,
+                    content.len()
                 )
                 .unwrap();
                 stream.write_all(&rest[..cut.min(rest.len())]).unwrap();
