@@ -305,15 +305,13 @@ fn patch_core(core: &mut Vec<u8>) -> Result<(), LoaderError> {
 }
 
 fn read(path: &Path, package: &'static str) -> Result<Vec<u8>, LoaderError> {
-    fs::read(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => LoaderError::Missing {
-            path: path.to_owned(),
-            package,
-        },
-        _ => LoaderError::Io {
-            path: path.to_owned(),
-            source,
-        },
+    fs::read(path).map_err(|source| {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::NotFound {
+            LoaderError::Missing { path, package }
+        } else {
+            LoaderError::Io { path, source }
+        }
     })
 }
 
