@@ -323,6 +323,46 @@ fn errors_say_what_to_do_and_why() {
 }
 
 #[test]
+fn a_full_disk_is_told_and_leaves_nothing_half_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let big = RELEASE.replace(
+        "text = \"welcome\"",
+        &format!("text = \"{}\"", "x".repeat(3 << 20)),
+    );
+    fs::write(at.join("release.toml"), big).unwrap();
+    fs::write(at.join("uki"), "image").unwrap();
+    fs::create_dir(at.join("state")).unwrap();
+    good(at, &["keygen", "release"]);
+    good(
+        at,
+        &["compose", "release.toml", "-o", "demo", "-k", "release.key"],
+    );
+    // A small disk in a mount namespace of its own, gone with the shell.
+    let script = "mount -t tmpfs -o size=2m tmpfs state && $CATALOG init >init.log \
+        && $CATALOG trust me release.pub >>init.log && $CATALOG install demo; echo status $?; \
+        ls state/blobs/tmp; sqlite3 state/catalog.db 'SELECT count(*) FROM package'; \
+        mount -o remount,size=9m state && $CATALOG install demo >>init.log; echo status $?";
+    let output = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", script])
+        .current_dir(at)
+        .env("BOOTD_DIR", "state")
+        .env("CATALOG", env!("CARGO_BIN_EXE_catalog"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told, "status 1\n0\nstatus 0\n", "{error}");
+    let expected = "catalog: nothing was installed\n  because: the disk of ";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(error.contains("/state/blobs/tmp/"), "{error}");
+    assert!(
+        error.ends_with("is full: free some space and do it again\n"),
+        "{error}"
+    );
+}
+
+#[test]
 fn help_is_something_to_work_from() {
     let dir = tempfile::tempdir().unwrap();
     let help = good(dir.path(), &["--help"]);

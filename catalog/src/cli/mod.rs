@@ -120,6 +120,16 @@ A release file:
   name = \"demo\"
   version = \"1\"
 
+  [[boot_image]]                     # with GRUB as its loader, by this machine's grub-mkimage
+  name = \"debian\"
+  version = \"6.1\"
+  arch = \"x86_64\"
+  [boot_image.build]
+  kernel_deb = \"linux-image-cloud-amd64.deb\"
+  stub_deb = \"systemd-boot-efi.deb\"
+  tool_debs = [\"e2fsprogs.deb\", \"libext2fs2.deb\", \"libc6.deb\"]
+  init = \"target/x86_64-unknown-linux-gnu/init/init\"
+
   [[package]]                        # files of a directory, owned by root
   name = \"site\"
   version = \"1.0\"

@@ -5,8 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use boot_image::kernel::ModuleSet;
+use boot_image::loader::{GrubTools, LoaderError, build_loader};
 use boot_image::{BuildError, DEFAULT_CMDLINE, ImageSpec};
-use bootd_protocol::manifest::BlobRef;
+use bootd_protocol::identity::Arch;
+use bootd_protocol::manifest::{self, BlobRef};
 use bootd_protocol::verify::key::PublicKey;
 
 use super::format;
@@ -30,6 +32,12 @@ pub enum ImageError {
     /// It cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// Its loader cannot be made.
+    #[error("its boot loader")]
+    Loader(#[from] LoaderError),
+    /// Its loader must be given.
+    #[error("no boot loader can be made for {0}: give one, [boot_image.loader] with efi = FILE")]
+    NoLoader(Arch),
     /// It cannot be stored.
     #[error(transparent)]
     Store(#[from] BlobError),
@@ -43,24 +51,48 @@ pub(super) fn image(
     trust: &[PublicKey],
     blobs: &BlobWriter,
 ) -> Result<format::BootImage, ImageError> {
-    let store = |path: &Path| store_file(&base.join(path), blobs);
     let uki = match (&source.uki, &source.build) {
-        (Some(path), None) => store(path)?,
+        (Some(path), None) => store_file(&base.join(path), blobs)?,
         (None, Some(build)) => {
             let spec = spec(source, build, base, trust);
             blobs.put(boot_image::build(&spec)?.as_slice())?
         }
         (Some(_), Some(_)) | (None, None) => return Err(ImageError::Source),
     };
-    let loader = &source.loader;
+    let loader = loader(source, base, blobs)?;
     Ok(format::BootImage {
         name: source.name.clone(),
         version: source.version.clone(),
         arch: source.arch,
         uki,
-        efi: store(&loader.efi)?,
-        bios_boot: loader.bios_boot.as_deref().map(store).transpose()?,
-        bios_core: loader.bios_core.as_deref().map(store).transpose()?,
+        efi: loader.efi,
+        bios_boot: loader.bios_boot,
+        bios_core: loader.bios_core,
+    })
+}
+
+/// The loader: the release's files, or GRUB made by the tools of this machine.
+fn loader(
+    source: &BootImage,
+    base: &Path,
+    blobs: &BlobWriter,
+) -> Result<manifest::Loader, ImageError> {
+    let Some(files) = &source.loader else {
+        if source.arch != Arch::X86_64 {
+            return Err(ImageError::NoLoader(source.arch));
+        }
+        let built = build_loader(&GrubTools::default())?;
+        return Ok(manifest::Loader {
+            efi: blobs.put(built.efi.as_slice())?,
+            bios_boot: Some(blobs.put(built.bios_boot.as_slice())?),
+            bios_core: Some(blobs.put(built.bios_core.as_slice())?),
+        });
+    };
+    let store = |path: &Path| store_file(&base.join(path), blobs);
+    Ok(manifest::Loader {
+        efi: store(&files.efi)?,
+        bios_boot: files.bios_boot.as_deref().map(store).transpose()?,
+        bios_core: files.bios_core.as_deref().map(store).transpose()?,
     })
 }
 

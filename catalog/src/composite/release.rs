@@ -21,7 +21,6 @@ use super::format;
 /// name = "debian"
 /// version = "6.1"
 /// arch = "x86_64"
-/// loader = { efi = "grub.efi", bios_boot = "boot.img", bios_core = "core.img" }
 ///
 /// [boot_image.build]
 /// kernel_deb = "debs/linux-image.deb"
@@ -92,8 +91,9 @@ pub struct BootImage {
     pub uki: Option<PathBuf>,
     /// What it is built from; or `uki`.
     pub build: Option<Build>,
-    /// What starts it from the local disk.
-    pub loader: Loader,
+    /// Ready-made files that start it from the local disk; if absent, GRUB is made with the
+    /// tools of this machine.
+    pub loader: Option<Loader>,
 }
 
 /// `[boot_image.build]`
