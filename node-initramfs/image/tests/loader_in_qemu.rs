@@ -4,6 +4,11 @@
 //!
 //! Needs QEMU, OVMF and GRUB (Debian's qemu-system-x86, ovmf, grub-pc-bin, grub-efi-amd64-bin).
 
+#![expect(
+    clippy::expect_used,
+    reason = "in a test a failed step should say which, and end it"
+)]
+
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -253,7 +258,7 @@ fn whole_life(firmware: Firmware, network: &str, tries: u8) {
 
     disk.set(LoaderState::commit_first(Slot::A));
     let [old, new] = [said(Slot::A, "old"), said(Slot::B, "new")];
-    assert_eq!(Machine::start(&disk, firmware).spoken(), [old.clone()]);
+    assert_eq!(Machine::start(&disk, firmware).spoken(), vec![old.clone()]);
 
     disk.write(Slot::B, &kernel(Then::Reset), "new");
     let trial = commit_trial(&mut disk.device, &disk.layout).expect("on trial");
