@@ -108,7 +108,8 @@ fn serve_theirs(
     timer: Duration,
     stopped: oneshot::Receiver<()>,
 ) {
-    future::block_on(async {
+    // Its own reactor on its own thread: kinder to it than a helper thread for the reactor.
+    async_io::block_on(async {
         let builder = TftpServerBuilder::with_handler(OneFile(file)).timeout(timer);
         let server = builder.std_socket(socket).unwrap().build().await.unwrap();
         let serve = async {
