@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 
 use bootd_protocol::tftp::{DATA_HEADER_LEN, Run, data_header};
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, recv, sendmsg};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -50,6 +50,20 @@ impl Outlet {
             socket: UdpSocket::from_std(socket)?,
             segments: true,
         })
+    }
+
+    /// Takes a datagram that the event loop has reported.
+    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.try_recv(buffer)
+    }
+
+    /// Takes a datagram that the event loop may not have heard of yet.
+    pub(super) fn receive_unreported(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(
+            self.socket.as_raw_fd(),
+            buffer,
+            MsgFlags::MSG_DONTWAIT,
+        )?)
     }
 
     /// Sends one datagram. What the network does not take is lost, as on the wire.

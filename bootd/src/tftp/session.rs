@@ -98,6 +98,9 @@ struct Session<'a> {
     shared: &'a Shared,
 }
 
+/// One way of taking a datagram from the transfer's socket.
+type Receive = fn(&Outlet, &mut [u8]) -> io::Result<usize>;
+
 /// What woke the task.
 enum Wake {
     Request(Vec<u8>),
@@ -157,14 +160,14 @@ impl<'a> Session<'a> {
             match self.wait(sleep.as_mut()).await {
                 Wake::Timer => self.transfer.handle_timeout(self.shared.now()),
                 Wake::Datagrams => {
-                    if self.take_datagrams().is_err() {
+                    if self.take_datagrams(Outlet::receive).is_err() {
                         return (Ending::Unreachable, next);
                     }
                 }
                 Wake::Request(request) => {
                     // The client's ERROR may lie in the socket: it was sent before this request.
                     // If the port was closed meanwhile, the request shows that it is open again.
-                    let _ = self.take_datagrams();
+                    let _ = self.take_datagrams(Outlet::receive_unreported);
                     let now = self.shared.now();
                     match self.transfer.handle_request(&request, now) {
                         Repeat::Same => {}
@@ -206,10 +209,10 @@ impl<'a> Session<'a> {
     }
 
     /// Hands the machine what lies in the socket. An error means that the client's port is closed.
-    fn take_datagrams(&mut self) -> Result<(), SendError> {
+    fn take_datagrams(&mut self, receive: Receive) -> Result<(), SendError> {
         let mut buffer = [0; MAX_ANSWER];
         for _ in 0..BUDGET {
-            match self.outlet.socket.try_recv(&mut buffer) {
+            match receive(&self.outlet, &mut buffer) {
                 Ok(len) => self
                     .transfer
                     .handle_packet(&buffer[..len], self.shared.now()),

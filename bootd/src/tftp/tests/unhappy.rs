@@ -198,3 +198,41 @@ async fn dropping_the_server_ends_its_transfers() {
     server.task.abort();
     server.until(|counts| counts.active == 0).await;
 }
+
+/// A client on a thread of its own that aborts and asks again, without a pause between.
+fn abort_and_ask_again(server: SocketAddr, rounds: u32) {
+    const REQUEST: &[u8] = b"\0\x01a\0octet\0tsize\x000\0";
+    let stop = Packet::Error {
+        code: ErrorCode::OptionsRefused,
+        message: b"",
+    };
+    let socket = StdSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 600];
+    socket.send_to(REQUEST, server).unwrap();
+    let (_, mut port) = socket.recv_from(&mut buffer).unwrap();
+    for round in 0..rounds {
+        socket.send_to(&stop.to_bytes(), port).unwrap();
+        socket.send_to(REQUEST, server).unwrap();
+        let (_, next) = socket.recv_from(&mut buffer).unwrap();
+        assert_ne!(
+            port, next,
+            "round {round}: answered by the aborted transfer"
+        );
+        port = next;
+    }
+}
+
+#[tokio::test]
+async fn an_abort_is_seen_before_the_request_that_follows_it() {
+    let server = Running::start(Shelf::default().memory("a", b"x"), Config::default());
+    let address = server.address;
+    let clients: Vec<_> = (0..16)
+        .map(|_| tokio::task::spawn_blocking(move || abort_and_ask_again(address, 100)))
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+    let counts = server.until(|counts| counts.aborted == 1_600).await;
+    assert_eq!(counts.started, 1_616);
+}
