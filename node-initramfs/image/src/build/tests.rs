@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixture::{DebBuilder, ElfBuilder, Packing, STUB_MAGIC, elf_module, stub};
+use crate::kernel::Signatures;
 
 const KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
@@ -46,6 +47,7 @@ fn world() -> World {
             modules: ModuleSet {
                 required: vec!["a".into()],
                 optional: vec!["c".into()],
+                signatures: Signatures::Keep,
             },
             trust: vec![KEY.parse().unwrap()],
             cmdline: DEFAULT_CMDLINE.into(),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::modinfo::ModInfo;
-use super::{Kernel, KernelError, ModuleSet, Picked, canonical};
+use super::signature::without_signature;
+use super::{Kernel, KernelError, ModuleSet, Picked, Signatures, canonical};
 use crate::elf::Elf;
 
 pub(super) fn select<'a>(
@@ -12,6 +13,7 @@ pub(super) fn select<'a>(
 ) -> Result<Vec<Picked<'a>>, KernelError> {
     let mut walk = Walk {
         kernel,
+        signatures: set.signatures,
         seen: BTreeMap::new(),
         picked: Vec::new(),
     };
@@ -40,6 +42,7 @@ enum Seen {
 
 struct Walk<'k, 'a> {
     kernel: &'k Kernel<'a>,
+    signatures: Signatures,
     seen: BTreeMap<String, Seen>,
     picked: Vec<Picked<'a>>,
 }
@@ -50,19 +53,16 @@ impl Walk<'_, '_> {
         let Some(entry) = self.kernel.files.get(name) else {
             return Ok(false);
         };
-        match self.seen.insert(name.to_owned(), Seen::Open) {
-            Some(Seen::Done) => {
-                self.seen.insert(name.to_owned(), Seen::Done);
-                return Ok(true);
-            }
+        match self.seen.get(name) {
+            Some(Seen::Done) => return Ok(true),
             Some(Seen::Open) => {
                 return Err(KernelError::Cycle {
                     deb: self.kernel.deb_name(),
                     module: name.to_owned(),
                 });
             }
-            None => {}
-        }
+            None => self.seen.insert(name.to_owned(), Seen::Open),
+        };
         let bytes = self.kernel.read(entry)?;
         let info = Elf::parse(&bytes)
             .and_then(|elf| ModInfo::parse(elf.modinfo))
@@ -75,7 +75,10 @@ impl Walk<'_, '_> {
         self.seen.insert(name.to_owned(), Seen::Done);
         self.picked.push(Picked {
             name: name.to_owned(),
-            bytes,
+            bytes: match self.signatures {
+                Signatures::Keep => bytes,
+                Signatures::Drop => without_signature(bytes),
+            },
             depends,
             aliases: info.aliases,
         });
@@ -83,7 +86,7 @@ impl Walk<'_, '_> {
     }
 
     /// The modules that were picked for `name`: what is built in is not among them, and
-    /// neither is what it would like but the package does not have.
+    /// neither is what it would like first but the package does not have, or that needs `name`.
     fn visit_dependencies(
         &mut self,
         name: &str,
@@ -102,7 +105,8 @@ impl Walk<'_, '_> {
             }
         }
         for other in &info.wants {
-            if !depends.contains(other) && self.visit(other)? {
+            let needs_us = self.seen.get(other) == Some(&Seen::Open);
+            if !depends.contains(other) && !needs_us && self.visit(other)? {
                 depends.push(other.clone());
             }
         }

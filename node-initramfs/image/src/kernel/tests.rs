@@ -23,7 +23,10 @@ fn kernel_deb() -> DebBuilder {
             "alias=virtio:d00000001v*\0depends=virtio_ring,virtio\0softdep=pre: late nowhere\0",
         ),
         ("late-one.ko", "depends=virtio\0"),
-        ("late.ko", "depends=crc32c_generic\0"),
+        (
+            "late.ko",
+            "depends=crc32c_generic\0softdep=pre: virtio_net\0",
+        ),
         ("lost.ko", "depends=gone\0"),
         ("a.ko", "depends=b\0"),
         ("b.ko", "depends=a\0"),
@@ -38,6 +41,7 @@ fn set(required: &[&str], optional: &[&str]) -> ModuleSet {
     ModuleSet {
         required: owned(required),
         optional: owned(optional),
+        signatures: Signatures::Keep,
     }
 }
 
@@ -87,6 +91,21 @@ fn reads_compressed_modules_below_usr() {
         .select(&set(&["a"], &[]))
         .unwrap();
     assert_eq!(picked[0].bytes, module);
+}
+
+#[test]
+fn drops_signatures_when_told() {
+    let module = elf_module("depends=\0");
+    let signature = b"a signature\0\0\x02\0\0\0\0\0\0\0\0\x0b~Module signature appended~\n";
+    let signed = [module.as_slice(), signature].concat();
+    let deb = deb(DebBuilder::new("linux-image-test")
+        .file("/boot/vmlinuz-7", b"")
+        .file("/lib/modules/7/a.ko", &signed));
+    let kernel = Kernel::find(&deb).unwrap();
+    let mut set = set(&["a"], &[]);
+    assert_eq!(kernel.select(&set).unwrap()[0].bytes, signed);
+    set.signatures = Signatures::Drop;
+    assert_eq!(kernel.select(&set).unwrap()[0].bytes, module);
 }
 
 #[test]
