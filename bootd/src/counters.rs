@@ -88,6 +88,8 @@ counters! {
     tftp_aborted,
     /// TFTP requests refused.
     tftp_refused,
+    /// Seconds this master has served.
+    uptime_seconds,
     /// Bytes of TFTP data sent.
     tftp_bytes,
 }

@@ -235,8 +235,10 @@ impl Shared {
         let (counters, recorder) = (Arc::clone(&self.counters), self.recorder.clone());
         tokio::spawn(async move {
             let mut last = Vec::new();
+            let mut interval = tokio::time::interval(COUNTERS_INTERVAL);
             loop {
-                tokio::time::sleep(COUNTERS_INTERVAL).await;
+                interval.tick().await;
+                counters.uptime_seconds.add(1);
                 tftp_files::count(&counters, &tftp);
                 counters::flush(&counters, &mut last, &recorder);
             }

@@ -8,9 +8,12 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use testbed::demo;
+use testbed::e2e;
 use testbed::inputs;
 use testbed::lab::{self, Lab, Side};
 use testbed::options::MachineOptions;
+use testbed::qemu::Accel;
 use testbed::selftest;
 
 /// Machines under QEMU in a private network, and what is tried with them.
@@ -40,6 +43,14 @@ enum Task {
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<OsString>,
     },
+    /// Show the main job: blank machines install themselves and run from their own disks
+    Demo(MachineOptions),
+    /// Run the end-to-end tests
+    E2e {
+        /// Who executes the machines' instructions
+        #[arg(long, value_enum, default_value_t)]
+        accel: Accel,
+    },
     /// Test the test bed itself: real firmware reaches the network, a power cut loses
     /// exactly what was not flushed
     Selftest(MachineOptions),
@@ -55,6 +66,12 @@ fn main() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Task::Run { command } => in_lab(|_| run(&command)),
+        Task::Demo(options) => {
+            in_lab(|mut lab| demo::demo(&mut lab, &options, &work_dir).map(|()| ExitCode::SUCCESS))
+        }
+        Task::E2e { accel } => {
+            in_lab(|mut lab| e2e::run(&mut lab, accel, &work_dir).map(|()| ExitCode::SUCCESS))
+        }
         Task::Selftest(options) => in_lab(|lab| self_test(lab, &options, &work_dir)),
     }
 }

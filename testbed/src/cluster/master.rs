@@ -47,7 +47,11 @@ impl Master {
     /// `catalog init` or the first edit fails.
     pub fn create(dir: &Path, log: &Path) -> Result<Self> {
         catalog(&["init".as_ref(), dir.as_os_str()])?;
-        let master = Master { dir: dir.to_owned(), log: log.to_owned(), child: None };
+        let master = Master {
+            dir: dir.to_owned(),
+            log: log.to_owned(),
+            child: None,
+        };
         let [a, b, c, _] = GATEWAY.octets();
         master.sql(&format!(
             "INSERT INTO network (name, subnet, pool_first, pool_last)
@@ -67,7 +71,8 @@ impl Master {
     /// # Errors
     /// `catalog trust` refuses.
     pub fn trust(&self, public_key: &Path) -> Result<()> {
-        self.catalog(&["trust".as_ref(), "testbed".as_ref(), public_key.as_os_str()]).map(drop)
+        self.catalog(&["trust".as_ref(), "testbed".as_ref(), public_key.as_os_str()])
+            .map(drop)
     }
 
     /// Installs a composite.
@@ -83,7 +88,11 @@ impl Master {
     /// # Errors
     /// It fails; with what it said.
     pub fn catalog(&self, arguments: &[&std::ffi::OsStr]) -> Result<String> {
-        let all: Vec<_> = ["--dir".as_ref(), self.dir.as_os_str()].iter().chain(arguments).copied().collect();
+        let all: Vec<_> = ["--dir".as_ref(), self.dir.as_os_str()]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect();
         catalog(&all)
     }
 
@@ -99,7 +108,10 @@ impl Master {
             .output()
             .context("run sqlite3 (package sqlite3)")?;
         if !output.status.success() {
-            bail!("sqlite3 refuses {text:?}: {}", String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "sqlite3 refuses {text:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(())
     }
@@ -109,7 +121,11 @@ impl Master {
     /// # Errors
     /// It ends, or does not serve in time; with the end of its log.
     pub fn start(&mut self) -> Result<()> {
-        let log = File::options().create(true).append(true).open(&self.log).context("bootd's log")?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .context("bootd's log")?;
         let before = log.metadata()?.len();
         let child = Command::new(program("bootd")?)
             .arg("--state")
@@ -122,7 +138,9 @@ impl Master {
         self.child = Some(child);
         wait_for("bootd serves", START_LIMIT, || {
             let text = fs::read(&self.log)?;
-            let new = String::from_utf8_lossy(text.get(usize::try_from(before)?..).unwrap_or_default()).into_owned();
+            let new =
+                String::from_utf8_lossy(text.get(usize::try_from(before)?..).unwrap_or_default())
+                    .into_owned();
             if let Some(child) = &mut self.child
                 && let Some(status) = child.try_wait()?
             {
@@ -137,7 +155,9 @@ impl Master {
     /// # Errors
     /// It does not end well.
     pub fn stop(&mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
         let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id())?);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
         let status = child.wait()?;

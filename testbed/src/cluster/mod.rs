@@ -1,5 +1,6 @@
 //! A cluster in the lab: a release made of real packages, a master, and nodes.
 
+pub mod http;
 pub mod master;
 pub mod node;
 pub mod release;
@@ -41,7 +42,10 @@ pub fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("where this program is")?;
     let path = own.parent().unwrap_or(&own).join(name);
     if !path.exists() {
-        bail!("{} is not there: testbed/demo and testbed/test build it", path.display());
+        bail!(
+            "{} is not there: testbed/demo and testbed/test build it",
+            path.display()
+        );
     }
     Ok(path)
 }

@@ -54,7 +54,13 @@ impl Node {
         spec.tap = Some(lab.add_tap()?.name().to_owned());
         spec.disk = Some(server.path().to_owned());
         spec.accel = accel;
-        Ok(Node { spec, disk, machine: None, mark: 0, _server: server })
+        Ok(Node {
+            spec,
+            disk,
+            machine: None,
+            mark: 0,
+            _server: server,
+        })
     }
 
     /// Its name in the lab.
@@ -138,7 +144,7 @@ impl Node {
         match transcript.wait_for_line(self.mark, pattern, deadline) {
             Ok((entry, next)) => {
                 self.mark = next;
-                Ok(entry.line().unwrap_or_default().to_owned())
+                Ok(entry.what.to_string())
             }
             Err(error) => bail!("{}: {error}", self.name()),
         }

@@ -11,7 +11,14 @@ use super::program;
 use crate::inputs::Packages;
 
 /// Programs and libraries that mke2fs needs in the initramfs.
-const TOOLS: [&str; 6] = ["e2fsprogs", "libext2fs2", "libcom-err2", "libblkid1", "libuuid1", "libc6"];
+const TOOLS: [&str; 6] = [
+    "e2fsprogs",
+    "libext2fs2",
+    "libcom-err2",
+    "libblkid1",
+    "libuuid1",
+    "libc6",
+];
 /// What nginx consists of.
 const NGINX: [&str; 5] = ["nginx", "libcrypt1", "libpcre2-8-0", "libssl3", "zlib1g"];
 
@@ -28,11 +35,20 @@ pub struct Version {
 }
 
 /// The first release.
-pub const FIRST: Version = Version { site: "1.0", image: "1" };
+pub const FIRST: Version = Version {
+    site: "1.0",
+    image: "1",
+};
 /// Another site: one file of four differs.
-pub const SECOND_SITE: Version = Version { site: "2.0", image: "1" };
+pub const SECOND_SITE: Version = Version {
+    site: "2.0",
+    image: "1",
+};
 /// Another boot image.
-pub const SECOND_IMAGE: Version = Version { site: "1.0", image: "2" };
+pub const SECOND_IMAGE: Version = Version {
+    site: "1.0",
+    image: "2",
+};
 
 /// Where the release is made.
 #[derive(Debug)]
@@ -50,7 +66,11 @@ impl Workshop {
     /// The directory or the key cannot be made.
     pub fn new(dir: &Path, packages: Packages, state: &Path) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-        let workshop = Workshop { dir: dir.to_owned(), packages, master_key: state.join("master.pub") };
+        let workshop = Workshop {
+            dir: dir.to_owned(),
+            packages,
+            master_key: state.join("master.pub"),
+        };
         catalog(&["keygen".as_ref(), dir.join("release").as_os_str()])?;
         Ok(workshop)
     }
@@ -99,7 +119,8 @@ impl Workshop {
             let all: Vec<String> = names.iter().map(|it| deb(it)).collect::<Result<_>>()?;
             Ok(all.join(", "))
         };
-        let init = fs::canonicalize(INIT).context("the node's init: testbed/demo and testbed/test build it")?;
+        let init = fs::canonicalize(INIT)
+            .context("the node's init: testbed/demo and testbed/test build it")?;
         let mut text = String::new();
         write!(
             text,
@@ -202,11 +223,15 @@ node_prefix = "node-"
 /// Four files, of which only the front page depends on the version.
 fn write_site(dir: &Path, version: &str) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-    let front = format!("<html><link rel=stylesheet href=style.css><h1>site {version}</h1></html>\n");
+    let front =
+        format!("<html><link rel=stylesheet href=style.css><h1>site {version}</h1></html>\n");
     let files = [
         ("index.html", front),
         ("style.css", "h1 { font-family: sans-serif }\n".to_owned()),
-        ("about.html", "<html><p>Served from the node's own disk.</p></html>\n".to_owned()),
+        (
+            "about.html",
+            "<html><p>Served from the node's own disk.</p></html>\n".to_owned(),
+        ),
         ("large.bin", "0123456789abcdef".repeat(64 * 1024)),
     ];
     for (name, text) in files {
@@ -221,10 +246,17 @@ fn write_site(dir: &Path, version: &str) -> Result<()> {
 /// # Errors
 /// It fails; with what it said.
 pub fn catalog(arguments: &[&std::ffi::OsStr]) -> Result<String> {
-    let output = Command::new(program("catalog")?).args(arguments).output().context("run catalog")?;
+    let output = Command::new(program("catalog")?)
+        .args(arguments)
+        .output()
+        .context("run catalog")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        bail!("catalog {:?}: {text}{}", arguments, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "catalog {:?}: {text}{}",
+            arguments,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(text)
 }

@@ -1,0 +1,142 @@
+//! What the end-to-end tests share: a master with a release, and ways to look.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bootd_protocol::identity::Firmware;
+use tempfile::TempDir;
+
+use crate::cluster::http;
+use crate::cluster::master::{Master, NodeRow};
+use crate::cluster::node::Node;
+use crate::cluster::release::{FIRST, SECOND_IMAGE, SECOND_SITE, Workshop};
+use crate::cluster::wait_for;
+use crate::inputs;
+use crate::lab::Lab;
+use crate::qemu::Accel;
+
+/// From power on to the processes running, a first installation included.
+pub(super) const INSTALL_LIMIT: Duration = Duration::from_secs(300);
+/// From power on to the processes running, from the disk.
+pub(super) const BOOT_LIMIT: Duration = Duration::from_secs(120);
+
+/// The master, the release, and what has been counted.
+pub(super) struct Bench {
+    pub(super) master: Master,
+    pub(super) workshop: Workshop,
+    pub(super) accel: Accel,
+    pub(super) logs: PathBuf,
+    pub(super) first: PathBuf,
+    _state: TempDir,
+}
+
+/// The master's numbers at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Numbers {
+    pub(super) tftp: u64,
+    pub(super) http: u64,
+    pub(super) verify_received: u64,
+    pub(super) verify_answered: u64,
+}
+
+/// Says one line of a test.
+#[expect(clippy::print_stdout, reason = "a test says how it goes")]
+pub(super) fn say(text: impl std::fmt::Display) {
+    println!("  {text}");
+}
+
+impl Bench {
+    pub(super) fn new(lab: &Lab, accel: Accel, work: &Path) -> Result<Self> {
+        let logs = work.join("e2e");
+        if logs.exists() {
+            fs::remove_dir_all(&logs)?;
+        }
+        fs::create_dir_all(&logs)?;
+        let state = tempfile::tempdir_in(lab.run_dir())?;
+        let dir = state.path().join("master");
+        let mut master = Master::create(&dir, &logs.join("bootd.log"))?;
+        let packages = inputs::fetch(&work.join("debs"))?;
+        let workshop = Workshop::new(&state.path().join("release"), packages, &dir)?;
+        master.trust(&workshop.public_key())?;
+        // Each release sets the class to its own versions; the first is installed last.
+        for version in [SECOND_IMAGE, SECOND_SITE] {
+            master.install(&workshop.compose(version)?)?;
+        }
+        let first = workshop.compose(FIRST)?;
+        master.install(&first)?;
+        master.start()?;
+        Ok(Bench {
+            master,
+            workshop,
+            accel,
+            logs,
+            first,
+            _state: state,
+        })
+    }
+
+    pub(super) fn node(
+        &self,
+        lab: &mut Lab,
+        name: &str,
+        firmware: Firmware,
+        number: u8,
+    ) -> Result<Node> {
+        Node::new(lab, name, firmware, number, self.accel, &self.logs)
+    }
+
+    pub(super) fn numbers(&self) -> Result<Numbers> {
+        // The counters are written every second.
+        let now = self.master.counter("uptime_seconds")?;
+        wait_for("the counters are written", Duration::from_secs(10), || {
+            Ok((self.master.counter("uptime_seconds")? > now + 1).then_some(()))
+        })?;
+        let count = |name| self.master.counter(name);
+        Ok(Numbers {
+            tftp: count("tftp_bytes")?,
+            http: count("http_bytes")?,
+            verify_received: count("verify_received")?,
+            verify_answered: count("verify_answered")?,
+        })
+    }
+
+    pub(super) fn row(&self, node: &Node) -> Result<NodeRow> {
+        self.master
+            .node(node.mac())?
+            .with_context(|| format!("{} is unknown to the master", node.name()))
+    }
+
+    /// The front page that the node serves has to be that of this version of the site.
+    pub(super) fn check_page(&self, node: &Node, site: &str) -> Result<()> {
+        let address = self.row(node)?.address.context("the node has an address")?;
+        let page = wait_for("the node serves a page", Duration::from_secs(20), || {
+            Ok(http::get(&address, "/").ok())
+        })?;
+        let wanted = format!("<h1>site {site}</h1>");
+        ensure!(
+            page.contains(&wanted),
+            "{}: {page:?} instead of {wanted}",
+            node.name()
+        );
+        Ok(())
+    }
+
+    /// Edits the catalog and waits until the edit is in force; how long that took.
+    pub(super) fn edit(&self, sql: &str) -> Result<Duration> {
+        let before = self.in_force()?;
+        self.master.sql(sql)?;
+        let begun = Instant::now();
+        wait_for("the edit is in force", Duration::from_secs(5), || {
+            Ok((self.in_force()? > before).then_some(()))
+        })?;
+        Ok(begun.elapsed())
+    }
+
+    /// How often a catalog has come in force.
+    fn in_force(&self) -> Result<usize> {
+        let log = fs::read_to_string(self.logs.join("bootd.log"))?;
+        Ok(log.matches("catalog in force").count())
+    }
+}

@@ -1,0 +1,37 @@
+//! The end-to-end tests: real firmware, real software, real packets.
+
+mod bench;
+mod main_path;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use crate::lab::Lab;
+use crate::qemu::Accel;
+use bench::Bench;
+
+/// One test: its name and what it does.
+type Test = (&'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
+
+/// In this order: each one begins with what the one before it left.
+const TESTS: [Test; 1] = [("main path on BIOS and UEFI", main_path::run)];
+
+/// Runs all end-to-end tests; logs go below `work`.
+///
+/// # Errors
+/// The first test that fails.
+#[expect(clippy::print_stdout, reason = "a test says how it goes")]
+pub fn run(lab: &mut Lab, accel: Accel, work: &Path) -> Result<()> {
+    let mut bench = Bench::new(lab, accel, work)?;
+    for (index, (name, test)) in TESTS.iter().enumerate() {
+        let begun = Instant::now();
+        println!("\n{} of {}: {name}", index + 1, TESTS.len());
+        test(lab, &mut bench)
+            .with_context(|| format!("{name} (logs in {})", bench.logs.display()))?;
+        println!("  passed in {:.1} s", begun.elapsed().as_secs_f64());
+    }
+    println!("\n{} passed, 0 failed", TESTS.len());
+    Ok(())
+}
