@@ -147,7 +147,7 @@ impl Default for ModuleSet {
         ModuleSet {
             required: REQUIRED.map(str::to_owned).to_vec(),
             optional: OPTIONAL.map(str::to_owned).to_vec(),
-            signatures: Signatures::Keep,
+            signatures: Signatures::Drop,
         }
     }
 }

@@ -137,7 +137,7 @@ kernel_deb = {kernel}
 stub_deb = {stub}
 tool_debs = [{tools}]
 init = "{init}"
-cmdline = "console=ttyS0 panic=5 quiet loglevel=4 testbed.image={image}"
+cmdline = "console=ttyS0 panic=5 quiet loglevel=3 cryptomgr.notests testbed.image={image}"
 
 [[package]]
 name = "site"

@@ -15,6 +15,7 @@ use crate::cluster::release::{FIRST, SECOND_IMAGE, SECOND_SITE, Workshop};
 use crate::cluster::wait_for;
 use crate::inputs;
 use crate::lab::Lab;
+use crate::nbd::Counters;
 use crate::qemu::Accel;
 
 /// From power on to the processes running, a first installation included.
@@ -29,7 +30,16 @@ pub(super) struct Bench {
     pub(super) accel: Accel,
     pub(super) logs: PathBuf,
     pub(super) first: PathBuf,
+    /// What an installation and an update ask of a disk, as the main path has seen it.
+    pub(super) work: Work,
     _state: TempDir,
+}
+
+/// What an installation and an update ask of a disk, from power on to the restart.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Work {
+    pub(super) install: Counters,
+    pub(super) update: Counters,
 }
 
 /// The master's numbers at one moment.
@@ -73,6 +83,7 @@ impl Bench {
             accel,
             logs,
             first,
+            work: Work::default(),
             _state: state,
         })
     }

@@ -7,6 +7,7 @@ use bootd_protocol::identity::Firmware;
 use super::bench::{BOOT_LIMIT, Bench, INSTALL_LIMIT, say};
 use crate::cluster::node::Node;
 use crate::lab::Lab;
+use crate::nbd::Counters;
 
 pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
     let mut nodes = [
@@ -21,13 +22,14 @@ pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
 }
 
 /// Blank disks, nothing but a network card: both machines end up running from their disks.
-fn install(bench: &Bench, nodes: &mut [Node]) -> Result<()> {
+fn install(bench: &mut Bench, nodes: &mut [Node]) -> Result<()> {
     for node in nodes.iter_mut() {
         node.power_on(|_| {})?;
     }
     for node in nodes.iter_mut() {
         node.wait_for_line("the master says install", INSTALL_LIMIT)?;
         node.wait_for_line("restarting from the local disk", INSTALL_LIMIT)?;
+        bench.work.install = node.disk().counters();
         node.wait_for_line("verified as", BOOT_LIMIT)?;
         node.wait_for_line("ready:", BOOT_LIMIT)?;
         bench.check_page(node, "1.0")?;
@@ -41,8 +43,11 @@ fn install(bench: &Bench, nodes: &mut [Node]) -> Result<()> {
             row.name.starts_with("node-"),
             "enrolled by the rule: {row:?}"
         );
-        let slot = format!("booted from slot a");
-        ensure!(row.message == slot, "{}: {row:?}", node.name());
+        ensure!(
+            row.message == "booted from slot a",
+            "{}: {row:?}",
+            node.name()
+        );
         say(format_args!(
             "{}: installed as {}, runs from its disk",
             node.name(),
@@ -128,13 +133,15 @@ fn update_and_regress(bench: &Bench, node: &mut Node) -> Result<()> {
 }
 
 /// A new boot image goes to the other slot, is tried, and found good.
-fn new_boot_image(bench: &Bench, nodes: &mut [Node]) -> Result<()> {
+fn new_boot_image(bench: &mut Bench, nodes: &mut [Node]) -> Result<()> {
     bench.edit("UPDATE class_image SET version = '2' WHERE class = 'web' AND image = 'debian'")?;
+    let before: Vec<Counters> = nodes.iter().map(|node| node.disk().counters()).collect();
     for node in nodes.iter_mut() {
         node.reset()?;
     }
-    for node in nodes.iter_mut() {
+    for (node, before) in nodes.iter_mut().zip(before) {
         node.wait_for_line("restarting from the local disk", INSTALL_LIMIT)?;
+        bench.work.update = difference(node.disk().counters(), before);
         node.wait_for_line("slot b is good", BOOT_LIMIT)?;
         node.wait_for_line("ready:", BOOT_LIMIT)?;
         bench.check_page(node, "1.0")?;
@@ -147,6 +154,15 @@ fn new_boot_image(bench: &Bench, nodes: &mut [Node]) -> Result<()> {
     }
     say("a new boot image runs from slot b on both");
     Ok(())
+}
+
+fn difference(after: Counters, before: Counters) -> Counters {
+    Counters {
+        writes: after.writes - before.writes,
+        flushes: after.flushes - before.flushes,
+        bytes_written: after.bytes_written - before.bytes_written,
+        ..after
+    }
 }
 
 /// With the master gone, an installed node boots and runs all the same.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod main_path;
+mod power_cuts;
 
 use std::path::Path;
 use std::time::Instant;
@@ -16,7 +17,10 @@ use bench::Bench;
 type Test = (&'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
 
 /// In this order: each one begins with what the one before it left.
-const TESTS: [Test; 1] = [("main path on BIOS and UEFI", main_path::run)];
+const TESTS: [Test; 2] = [
+    ("main path on BIOS and UEFI", main_path::run),
+    ("power cuts during installation and update", power_cuts::run),
+];
 
 /// Runs all end-to-end tests; logs go below `work`.
 ///

@@ -7,6 +7,7 @@
 //! process goes, on success, panic, Ctrl-C or `kill -9` alike. There is nothing to clean up.
 
 mod network;
+mod router;
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -110,6 +111,7 @@ impl Lab {
             .map_err(|errno| failed("mount private /proc, /sys and /run", errno.into()))?;
         std::fs::create_dir(RUN).map_err(|error| failed("make the run directory", error))?;
         network::build()?;
+        router::start(network::BRIDGE).map_err(|error| failed("answer as a router", error))?;
         Ok(Lab { outer, taps: 0 })
     }
 
