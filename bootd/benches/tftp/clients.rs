@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bootd_protocol::tftp::{Fetch, FetchCommand, FetchOutcome, FetchPlan};
@@ -32,7 +34,8 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Megabytes (10^6) of complete files per second.
+    /// Megabytes (10^6) per second that the clients got, in order and each once, complete files
+    /// or not: a server that is cut off by the deadline is not marked down for it.
     pub(crate) fn speed(&self) -> f64 {
         self.bytes as f64 / 1e6 / self.took.as_secs_f64()
     }
@@ -45,30 +48,40 @@ impl Crowd {
             .enable_all()
             .build()
             .unwrap();
+        let goods = Arc::new(AtomicU64::new(0));
         let start = Instant::now();
-        let done = runtime.block_on(self.gather(server, u64::try_from(file_len).unwrap(), round));
+        let file_len = u64::try_from(file_len).unwrap();
+        let done = runtime.block_on(self.gather(server, file_len, round, &goods));
         Tally {
             done,
-            bytes: u64::try_from(done * file_len).unwrap(),
+            bytes: goods.load(Relaxed),
             took: start.elapsed(),
         }
     }
 
-    async fn gather(self, server: SocketAddr, file_len: u64, round: usize) -> usize {
+    async fn gather(
+        self,
+        server: SocketAddr,
+        file_len: u64,
+        round: usize,
+        goods: &Arc<AtomicU64>,
+    ) -> usize {
         let mut fetches = JoinSet::new();
         let deadline = tokio::time::Instant::now() + self.deadline;
         for client in 0..self.clients {
             let seed = u64::try_from(round * 10_000 + client).unwrap();
-            fetches.spawn(timeout_at(deadline, self.client(server, file_len, seed)));
+            let client = self.client(server, file_len, seed, Arc::clone(goods));
+            fetches.spawn(timeout_at(deadline, client));
         }
         let all = fetches.join_all().await;
         all.into_iter().filter(Result::is_ok).count() * self.repeat
     }
 
-    async fn client(self, server: SocketAddr, file_len: u64, seed: u64) {
-        let mut loss = Loss {
+    async fn client(self, server: SocketAddr, file_len: u64, seed: u64, goods: Arc<AtomicU64>) {
+        let mut wire = Wire {
             state: seed,
-            of_1000: self.lost_of_1000,
+            lost_of_1000: self.lost_of_1000,
+            goods,
         };
         for _ in 0..self.repeat {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -82,11 +95,11 @@ impl Crowd {
                     probe: true,
                     ..plan.clone()
                 };
-                let outcome = fetch(&socket, server, probe, &mut loss).await;
+                let outcome = fetch(&socket, server, probe, &mut wire).await;
                 let size = Some(file_len);
                 assert_eq!(outcome, FetchOutcome::Probed { size });
             }
-            let outcome = fetch(&socket, server, plan, &mut loss).await;
+            let outcome = fetch(&socket, server, plan, &mut wire).await;
             assert_eq!(outcome, FetchOutcome::Completed { len: file_len });
         }
     }
@@ -96,7 +109,7 @@ async fn fetch(
     socket: &UdpSocket,
     server: SocketAddr,
     plan: FetchPlan,
-    loss: &mut Loss,
+    wire: &mut Wire,
 ) -> FetchOutcome {
     let origin = Instant::now();
     let mut fetch = Fetch::new(plan, Duration::ZERO);
@@ -120,12 +133,15 @@ async fn fetch(
         }
         loop {
             match socket.try_recv_from(&mut buffer) {
-                Ok((len, _)) if loss.takes(&buffer[..len]) => {}
+                Ok((len, _)) if wire.loses(&buffer[..len]) => {}
                 Ok((len, from)) => {
                     // A dead transfer that still sends must not be taken for the new one.
                     if to == server || to == from {
                         to = from;
-                        fetch.handle_packet(&buffer[..len], origin.elapsed());
+                        if let Some(piece) = fetch.handle_packet(&buffer[..len], origin.elapsed()) {
+                            let len = u64::try_from(piece.bytes.len()).unwrap();
+                            wire.goods.fetch_add(len, Relaxed);
+                        }
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -135,21 +151,22 @@ async fn fetch(
     }
 }
 
-/// Seeded loss of DATA (SplitMix64).
-struct Loss {
+/// Seeded loss of DATA (SplitMix64), and what came through.
+struct Wire {
     state: u64,
-    of_1000: u64,
+    lost_of_1000: u64,
+    goods: Arc<AtomicU64>,
 }
 
-impl Loss {
-    fn takes(&mut self, datagram: &[u8]) -> bool {
-        if self.of_1000 == 0 || !datagram.starts_with(&[0, 3]) {
+impl Wire {
+    fn loses(&mut self, datagram: &[u8]) -> bool {
+        if self.lost_of_1000 == 0 || !datagram.starts_with(&[0, 3]) {
             return false;
         }
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % 1_000 < self.of_1000
+        (z ^ (z >> 31)) % 1_000 < self.lost_of_1000
     }
 }
