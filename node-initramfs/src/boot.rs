@@ -27,6 +27,7 @@ use crate::plan::{self, Local, Software, Step};
 use crate::run::{self, Running};
 use crate::store::{Memory, Store, StoreError};
 use crate::target::Target;
+use crate::timetable::{DHCP, Timetable};
 
 /// The keys of the masters that this boot image believes.
 const TRUST: &str = "/etc/bootd/trust";
@@ -77,8 +78,7 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> BootError {
 struct Boot {
     console: Console,
     origin: Instant,
-    /// How long DHCP took: its exchange is the network's time and not init's.
-    dhcp_time: Duration,
+    timetable: Timetable,
 }
 
 /// What the node knows of itself before it asks.
@@ -99,20 +99,25 @@ pub fn boot(origin: Instant) -> Result<Infallible, BootError> {
     let mut boot = Boot {
         console,
         origin,
-        dhcp_time: Duration::ZERO,
+        timetable: Timetable::new(origin),
     };
     mounts::mount_kernel()?;
     boot.load_modules();
+    boot.timetable.passed("modules");
     let mut found = boot.look_at_disk()?;
+    boot.timetable.passed("disk");
     let (mut net, card, lease) = boot.join_network(&mut found.memory)?;
+    boot.timetable.passed(DHCP);
     let mut link = boot.open_link(&mut found, &card, &lease)?;
     let manifest = boot.settle_software(&mut found, &mut link, &lease)?;
+    boot.timetable.passed("verify");
     boot.enter(found, &manifest, &lease)?;
+    boot.timetable.passed("tree");
     let running = Running {
         console,
         origin,
         manifest,
-        dhcp_time: boot.dhcp_time,
+        timetable: boot.timetable,
     };
     run::run(running, &mut net, &mut link).map_err(failed("supervise"))
 }
@@ -238,12 +243,10 @@ impl Boot {
         Ok(())
     }
 
-    fn join_network(&mut self, memory: &mut Memory) -> Result<(Net, Card, LeaseInfo), BootError> {
-        let begun = self.origin.elapsed();
+    fn join_network(&self, memory: &mut Memory) -> Result<(Net, Card, LeaseInfo), BootError> {
         let seed = getrandom::u32().unwrap_or(std::process::id());
         let mut net = Net::open(memory.lease.as_ref(), seed, self.origin)?;
         let (card, lease) = net.wait()?;
-        self.dhcp_time = self.origin.elapsed() - begun;
         let length = lease.prefix_len;
         self.console
             .say(format_args!("{}: {}/{length}", card.name, lease.address));

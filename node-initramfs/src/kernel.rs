@@ -123,6 +123,15 @@ pub fn partition(disk: &str, number: u8) -> String {
     format!("{disk}{separator}{number}")
 }
 
+/// Memory of this process that is in RAM, in KiB (`VmRSS`, proc(5)); 0 if it cannot be read.
+#[must_use]
+pub fn resident_kib() -> u64 {
+    let status = text("/proc/self/status");
+    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"));
+    line.and_then(|it| it.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0)
+}
+
 fn text(path: &str) -> String {
     fs::read_to_string(path)
         .unwrap_or_default()

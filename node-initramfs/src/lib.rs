@@ -14,6 +14,7 @@
 //! | [`net`], [`rtnetlink`] | DHCP on every card, and what it gives |
 //! | [`modules`] | kernel modules: which ones, in which order |
 //! | [`run`] | the running node; [`supervise`] is the supervisor, decided purely |
+//! | [`timetable`] | how long each part of a boot took |
 //! | [`mounts`], [`kernel`], [`console`], [`sys`] | the kernel's side of things |
 
 pub mod boot;
@@ -35,3 +36,4 @@ pub mod store;
 pub mod supervise;
 pub mod sys;
 pub mod target;
+pub mod timetable;

@@ -23,6 +23,7 @@ use crate::console::Console;
 use crate::link::Link;
 use crate::net::{Net, timeout};
 use crate::supervise::{Command, Ended, Supervisor};
+use crate::timetable::Timetable;
 
 /// Processes that do not end when asked are killed after this long.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,8 +38,8 @@ pub struct Running {
     pub origin: Instant,
     /// What it runs.
     pub manifest: Manifest,
-    /// How long DHCP took.
-    pub dhcp_time: Duration,
+    /// How long it took to come here.
+    pub timetable: Timetable,
 }
 
 /// Restarts the machine.
@@ -139,7 +140,7 @@ struct RunningNode {
     origin: Instant,
     processes: Vec<Process>,
     supervisor: Supervisor,
-    dhcp_time: Duration,
+    timetable: Timetable,
     ready: bool,
     /// When what still runs is killed, once the machine restarts.
     deadline: Option<Duration>,
@@ -151,7 +152,7 @@ impl RunningNode {
             console,
             origin,
             manifest,
-            dhcp_time,
+            timetable,
         } = running;
         // The list of files is as large as the node has files, and has done its work.
         let processes = manifest.processes;
@@ -160,7 +161,7 @@ impl RunningNode {
             origin,
             supervisor: Supervisor::new(&processes),
             processes,
-            dhcp_time,
+            timetable,
             ready: false,
             deadline: None,
         }
@@ -180,15 +181,12 @@ impl RunningNode {
         }
         if !self.ready && self.supervisor.settled() {
             self.ready = true;
-            let own = self
-                .origin
-                .elapsed()
-                .saturating_sub(self.dhcp_time)
-                .as_millis();
-            let dhcp = self.dhcp_time.as_millis();
+            self.timetable.passed("processes");
+            let (own, stages) = (self.timetable.own().as_millis(), &self.timetable);
             let count = self.processes.len();
+            let resident = crate::kernel::resident_kib();
             self.console.say(format_args!(
-                "ready: {count} processes; init {own} ms, DHCP {dhcp} ms"
+                "ready: {count} processes; init {own} ms ({stages}), {resident} KiB resident"
             ));
         }
     }

@@ -46,9 +46,33 @@ impl Node {
         accel: Accel,
         logs: &Path,
     ) -> Result<Self> {
+        Node::with_disk(
+            lab,
+            name,
+            firmware,
+            number,
+            accel,
+            logs,
+            Disk::blank(DISK_SIZE),
+        )
+    }
+
+    /// A node that is switched off, with this disk.
+    ///
+    /// # Errors
+    /// No tap, or no disk server.
+    pub fn with_disk(
+        lab: &mut Lab,
+        name: &str,
+        firmware: Firmware,
+        number: u8,
+        accel: Accel,
+        logs: &Path,
+        disk: Disk,
+    ) -> Result<Self> {
         let run = lab.run_dir();
         let mac = Mac([0x52, 0x54, 0x00, 0xb0, 0x07, number]);
-        let disk = Arc::new(Disk::blank(DISK_SIZE));
+        let disk = Arc::new(disk);
         let server = NbdServer::serve(Arc::clone(&disk), &run.join(format!("{name}.nbd")))?;
         let mut spec = MachineSpec::new(name, firmware, mac, &run, logs);
         spec.tap = Some(lab.add_tap()?.name().to_owned());
@@ -154,6 +178,12 @@ impl Node {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.disk.snapshot()
+    }
+
+    /// Takes its disk out. It must be switched off.
+    pub fn remove_disk(&mut self) {
+        self.machine = None;
+        self.spec.disk = None;
     }
 
     /// Puts a disk as it was into it. It must be switched off.

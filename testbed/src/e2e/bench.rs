@@ -26,10 +26,8 @@ pub(super) const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// The master, the release, and what has been counted.
 pub(super) struct Bench {
     pub(super) master: Master,
-    pub(super) workshop: Workshop,
     pub(super) accel: Accel,
     pub(super) logs: PathBuf,
-    pub(super) first: PathBuf,
     /// What an installation and an update ask of a disk, as the main path has seen it.
     pub(super) work: Work,
     _state: TempDir,
@@ -74,15 +72,12 @@ impl Bench {
         for version in [SECOND_IMAGE, SECOND_SITE] {
             master.install(&workshop.compose(version)?)?;
         }
-        let first = workshop.compose(FIRST)?;
-        master.install(&first)?;
+        master.install(&workshop.compose(FIRST)?)?;
         master.start()?;
         Ok(Bench {
             master,
-            workshop,
             accel,
             logs,
-            first,
             work: Work::default(),
             _state: state,
         })

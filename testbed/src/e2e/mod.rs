@@ -3,6 +3,7 @@
 mod bench;
 mod main_path;
 mod power_cuts;
+mod refusals;
 
 use std::path::Path;
 use std::time::Instant;
@@ -17,8 +18,9 @@ use bench::Bench;
 type Test = (&'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
 
 /// In this order: each one begins with what the one before it left.
-const TESTS: [Test; 2] = [
+const TESTS: [Test; 3] = [
     ("main path on BIOS and UEFI", main_path::run),
+    ("what is refused, and what is said", refusals::run),
     ("power cuts during installation and update", power_cuts::run),
 ];
 

@@ -196,6 +196,15 @@ impl Disk {
         self.lock().cache.durable().read(offset, buffer);
     }
 
+    /// Puts bytes on the disk as somebody did before the machine got it.
+    pub fn write_durable(&self, offset: u64, bytes: &[u8]) {
+        let mut state = self.lock();
+        let mut image = state.cache.durable().clone();
+        image.write(offset, bytes);
+        state.cache.reset(image);
+        state.power_cycle();
+    }
+
     /// Writes the durable content to a sparse raw file, for a look with other tools.
     ///
     /// # Errors
