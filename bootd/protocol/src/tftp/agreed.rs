@@ -21,7 +21,8 @@ pub struct Limits {
     pub min_wait: Duration,
     /// Longest wait; each silent one doubles the next up to here.
     pub max_wait: Duration,
-    /// Silent waits in a row after which the client is given up.
+    /// Silent waits in a row that are followed by a repetition; one more and the client is given
+    /// up.
     pub silent_waits: u32,
     /// Repeated sends without progress, for whatever reason, after which the client is given up:
     /// one that answers but never gets on is not fed for ever.

@@ -34,7 +34,7 @@ pub enum Outcome {
     },
     /// The client has asked anew from the same port: it is done with this transfer.
     Superseded,
-    /// The client has not answered for [`Limits::silent_waits`] waits.
+    /// The client has answered none of [`Limits::silent_waits`] repetitions.
     Silent,
     /// The client answers, but [`Limits::vain_sends`] repetitions have not got it any further.
     Stalled,
