@@ -1,5 +1,6 @@
 //! The edge of DHCP: one thread, one socket, the server's machine.
 
+use std::collections::HashSet;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -74,6 +75,8 @@ impl Dhcp {
     pub fn run(self, leases: Vec<state::Lease>) -> anyhow::Result<()> {
         let clock = Clock::new();
         let mut generation = 0;
+        // An address that is new to us may be one that a network has been waiting for.
+        let mut known = HashSet::new();
         let mut server = Server::new(Config::new(Vec::new(), self.ports.0, self.ports.1))?;
         server.restore(leases.iter().map(restored));
         let mut buffer = vec![0; MAX_DATAGRAM];
@@ -82,7 +85,7 @@ impl Dhcp {
                 continue;
             };
             let view = self.desired.view();
-            if view.snapshot.generation != generation || !serves(&view, arrival.local) {
+            if view.snapshot.generation != generation || known.insert(arrival.local) {
                 generation = view.snapshot.generation;
                 self.reconfigure(&mut server, &view);
             }
@@ -197,7 +200,11 @@ impl Dhcp {
         }
     }
 
+    /// What boots becomes a node; a laptop that asks for an address does not.
     fn enrol(&self, client: &Client, view: &View) {
+        if machine(client.kind).is_none() {
+            return;
+        }
         let identity = dhcp_identity(client);
         if matches!(match_node(&view.snapshot, &identity), Match::Rule { .. }) {
             self.recorder.enrol(identity);
@@ -230,13 +237,6 @@ impl Dhcp {
     }
 }
 
-/// Whether some network of the view has `local` in it: an address may have come later.
-fn serves(view: &View, local: Ipv4Addr) -> bool {
-    view.snapshot
-        .network_of(local)
-        .is_none_or(|network| network.server.is_none())
-}
-
 /// A network of the catalog on which this machine has an address.
 fn served_network(network: &snapshot::Network, local: &[Ipv4Addr]) -> Option<Network> {
     let found = local
@@ -244,8 +244,8 @@ fn served_network(network: &snapshot::Network, local: &[Ipv4Addr]) -> Option<Net
         .copied()
         .find(|it| network.subnet.contains(*it));
     let server = network.server.or(found)?;
-    let nobody = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
-    let (pool_first, pool_last) = network.pool.unwrap_or(nobody);
+    // Without a pool only reservations are given: the server's own address is nobody's.
+    let (pool_first, pool_last) = network.pool.unwrap_or((server, server));
     Some(Network {
         server,
         prefix_len: network.subnet.prefix,

@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Log detail: --log debug, or RUST_LOG. What is going on: `catalog nodes --watch`."
+    after_help = "Log detail: --log debug, or RUST_LOG. What is going on: `catalog nodes`."
 )]
 struct Arguments {
     /// The state directory: catalog.db, state.db, blobs, master key.

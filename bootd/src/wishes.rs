@@ -67,7 +67,7 @@ impl View {
         match match_node(&self.snapshot, identity) {
             Match::Node { node, .. } => match class(&node.class) {
                 _ if node.hold => {
-                    let reason = format!("node {0} is held: catalog release {0}", node.name);
+                    let reason = format!("node {0} is held: catalog approve {0}", node.name);
                     Place::Held(Some(node.name.clone()), reason)
                 }
                 Some(class) => Place::Member(node, class),

@@ -126,7 +126,7 @@ impl StateStore {
         let sql = Error::sql(path);
         let connection = Connection::open(path).map_err(&sql)?;
         connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
             .map_err(&sql)?;
         let store = StateStore {
             path: path.to_owned(),

@@ -11,7 +11,7 @@ use bootd_protocol::identity::SystemUuid;
 use bootd_protocol::manifest::{Manifest, OnSilence};
 use bootd_protocol::modindex::Index;
 use bootd_protocol::verify::key::{PublicKey, SecretKey};
-use bootd_protocol::verify::message::{Action, Identity, Stage, Verdict};
+use bootd_protocol::verify::message::{Action, BootedFrom, Identity, Stage, Verdict};
 use bootd_protocol::verify::node::Config;
 
 use crate::console::{Console, chain};
@@ -111,11 +111,13 @@ pub fn boot(origin: Instant) -> Result<Infallible, BootError> {
     let mut link = boot.open_link(&mut found, &card, &lease)?;
     let manifest = boot.settle_software(&mut found, &mut link, &lease)?;
     boot.timetable.passed("verify");
+    let digest = found.local.candidate().manifest;
     boot.enter(found, &manifest, &lease)?;
     boot.timetable.passed("tree");
     let running = Running {
         console,
         origin,
+        digest,
         manifest,
         timetable: boot.timetable,
     };
@@ -162,9 +164,13 @@ impl Boot {
             return Ok(blank);
         };
         if let Err(error) = mounts::mount_data(&target.data_device()) {
+            if booted_from != BootedFrom::Network {
+                // A boot image on trial that cannot mount it falls back by restarting.
+                return Err(error.into());
+            }
+            let problem = chain(&error);
             self.console.say(format_args!(
-                "{}; the disk is prepared again",
-                chain(&error)
+                "{problem}: the disk counts as nothing installed"
             ));
             return Ok(blank);
         }
@@ -243,6 +249,13 @@ impl Boot {
         Ok(())
     }
 
+    fn remember(&self, disk: &Installed, memory: &Memory) {
+        if let Err(error) = disk.store.remember(memory) {
+            self.console
+                .say(format_args!("not remembered: {}", chain(&error)));
+        }
+    }
+
     fn join_network(&self, memory: &mut Memory) -> Result<(Net, Card, LeaseInfo), BootError> {
         let seed = getrandom::u32().unwrap_or(std::process::id());
         let mut net = Net::open(memory.lease.as_ref(), seed, self.origin)?;
@@ -274,8 +287,9 @@ impl Boot {
             source: io::Error::other(error.to_string()),
         })?;
         if let Some(disk) = &found.installed {
-            // The number of this boot has to be on the disk before it is said.
-            disk.store.remember(&found.memory)?;
+            // The number of this boot should be on the disk before it is said. A full disk keeps
+            // it from there, but no node from running.
+            self.remember(disk, &found.memory);
         }
         let config = Config {
             key: found.key.clone(),
@@ -379,13 +393,8 @@ impl Boot {
                     Err(error) => {
                         self.wait_for_help(&error, *manifest, link);
                         self.look_again(found)?;
-                        let asked = link.ask(found.local.question());
-                        asked
-                            .map_err(failed("verify"))
-                            .and_then(|answer| match answer {
-                                Answer::Silence => self.live_without_master(found),
-                                Answer::Verdict(verdict) => self.obey(&verdict, found, link, lease),
-                            })
+                        link.begin(found.local.question());
+                        Ok(None)
                     }
                 }
             }
@@ -455,6 +464,7 @@ impl Boot {
         if steps.last() == Some(&Step::Restart) {
             match self.restart(link)? {}
         }
+        link.report(Stage::Running, digest, (0, 0), "updated without a restart");
         let running = wanted;
         match found.local.active() {
             Some(Slot::B) => found.local.b = running,
@@ -486,14 +496,15 @@ impl Boot {
         };
         found.memory.failed =
             Some(found.local.failed()).filter(|it| *it != Digest::NONE && *it != digest);
-        disk.store.remember(&found.memory)?;
+        self.remember(&disk, &found.memory);
+        let tree = disk.store.generation_path(digest);
+        mounts::enter_tree(&tree, &disk.store.persist_dir())?;
+        // Only now: a boot image that cannot come this far has not passed its trial.
         if let Some(Step::Settle(slot)) = plan::settle(&found.local) {
             crate::disk::mark_good(&mut disk.target.device, &disk.layout, slot)
                 .map_err(InstallError::from)?;
             self.console.say(format_args!("slot {slot} is good"));
         }
-        let tree = disk.store.generation_path(digest);
-        mounts::enter_tree(&tree, &disk.store.persist_dir())?;
         run::configure(&found.memory.hostname, &lease.dns);
         self.console.say(format_args!(
             "runs class {} from {}",

@@ -78,12 +78,17 @@ impl Link {
         self.origin.elapsed()
     }
 
+    /// Begins to ask; [`Link::wait`] waits for the answer.
+    pub fn begin(&mut self, question: Question) {
+        self.node.ask(question, self.now());
+    }
+
     /// Asks, and waits until the master has spoken or counts as silent.
     ///
     /// # Errors
     /// The socket fails.
     pub fn ask(&mut self, question: Question) -> io::Result<Answer> {
-        self.node.ask(question, self.now());
+        self.begin(question);
         self.wait()
     }
 

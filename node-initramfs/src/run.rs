@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::manifest::{Manifest, Process};
-use bootd_protocol::verify::message::Stage;
+use bootd_protocol::verify::message::{Action, Stage, Verdict};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::reboot::{RebootMode, reboot, set_cad_enabled};
@@ -20,7 +20,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::console::Console;
-use crate::link::Link;
+use crate::link::{Answer, Link};
 use crate::net::{Net, timeout};
 use crate::supervise::{Command, Ended, Supervisor};
 use crate::timetable::Timetable;
@@ -38,6 +38,8 @@ pub struct Running {
     pub origin: Instant,
     /// What it runs.
     pub manifest: Manifest,
+    /// Its name.
+    pub digest: Digest,
     /// How long it took to come here.
     pub timetable: Timetable,
 }
@@ -93,7 +95,9 @@ pub fn run(running: Running, net: &mut Net, link: &mut Link) -> io::Result<Infal
         if let Err(error) = net.pump() {
             node.console.say(error);
         }
-        link.pump()?;
+        if let Some(answer) = link.pump()? {
+            node.hear(link, &answer);
+        }
         if node.is_over() {
             node.console.say("restarting");
             restart()?;
@@ -141,7 +145,10 @@ struct RunningNode {
     processes: Vec<Process>,
     supervisor: Supervisor,
     timetable: Timetable,
+    digest: Digest,
     ready: bool,
+    /// Whether the master was told of a failure that is over.
+    troubled: bool,
     /// When what still runs is killed, once the machine restarts.
     deadline: Option<Duration>,
 }
@@ -152,6 +159,7 @@ impl RunningNode {
             console,
             origin,
             manifest,
+            digest,
             timetable,
         } = running;
         // The list of files is as large as the node has files, and has done its work.
@@ -162,7 +170,9 @@ impl RunningNode {
             supervisor: Supervisor::new(&processes),
             processes,
             timetable,
+            digest,
             ready: false,
+            troubled: false,
             deadline: None,
         }
     }
@@ -179,6 +189,15 @@ impl RunningNode {
                 } => self.tell(link, &name, how, again_in),
             }
         }
+        if self.troubled && self.supervisor.settled() {
+            self.troubled = false;
+            link.report(
+                Stage::Running,
+                self.digest,
+                (0, 0),
+                "all processes run again",
+            );
+        }
         if !self.ready && self.supervisor.settled() {
             self.ready = true;
             self.timetable.passed("processes");
@@ -188,6 +207,19 @@ impl RunningNode {
             self.console.say(format_args!(
                 "ready: {count} processes; init {own} ms ({stages}), {resident} KiB resident"
             ));
+        }
+    }
+
+    /// A master that was silent has come back: what it says counts from the next restart on.
+    fn hear(&mut self, link: &mut Link, answer: &Answer) {
+        if let Answer::Verdict(Verdict {
+            action: Action::Install { manifest, .. },
+            ..
+        }) = answer
+        {
+            let text = format!("manifest {} waits for the next restart", manifest.short());
+            self.console.say(&text);
+            link.report(Stage::Running, self.digest, (0, 0), &text);
         }
     }
 
@@ -206,7 +238,7 @@ impl RunningNode {
         }
     }
 
-    fn tell(&self, link: &mut Link, name: &str, how: Ended, again_in: Option<Duration>) {
+    fn tell(&mut self, link: &mut Link, name: &str, how: Ended, again_in: Option<Duration>) {
         let how = match how {
             Ended::Exited(status) => format!("ended with status {status}"),
             Ended::Signaled(signal) => format!("was ended by signal {signal}"),
@@ -219,6 +251,7 @@ impl RunningNode {
         let text = format!("process {name} {how}, {next}");
         self.console.say(&text);
         link.report(Stage::Failed, Digest::NONE, (0, 0), &text);
+        self.troubled = true;
     }
 
     fn take_signals(&mut self, signals: &SignalFd) -> io::Result<()> {

@@ -121,8 +121,14 @@ fn rank(state: &DiskState) -> u8 {
 #[must_use]
 pub fn objection(state: &DiskState, may_overwrite: bool) -> Option<String> {
     match state {
-        DiskState::Blank | DiskState::Preparing | DiskState::Prepared(_) => None,
-        DiskState::Foreign { .. } if may_overwrite => None,
+        DiskState::Blank | DiskState::Preparing => None,
+        DiskState::Foreign { .. } | DiskState::Prepared(_) if may_overwrite => None,
+        // One that mounts is never prepared again.
+        DiskState::Prepared(_) => Some(
+            "carries an installation whose data partition does not mount; it is left alone unless \
+             the class has foreign_disk = 'overwrite'"
+                .to_owned(),
+        ),
         DiskState::Foreign { what } => Some(format!(
             "holds {what}; it is left alone unless the class has foreign_disk = 'overwrite'"
         )),

@@ -202,7 +202,7 @@ fn verdicts() {
     let answer = verdict(&stranger, old);
     assert_eq!(answer.action, hold);
     assert!(
-        answer.reason.contains("catalog approve n1"),
+        answer.reason.contains("WHERE name='n1'"),
         "{}",
         answer.reason
     );

@@ -147,7 +147,7 @@ prefix = "/srv/www"
 
 [[package]]
 name = "nginx"
-version = "{nginx_version}"
+version = "1.22"
 debs = [{nginx}]
 include = ["/usr/sbin/nginx", "/usr/lib/x86_64-linux-gnu/**", "/lib/x86_64-linux-gnu/**", "/etc/ssl/openssl.cnf"]
 exclude = ["/usr/lib/x86_64-linux-gnu/engines-3/**", "/usr/lib/x86_64-linux-gnu/ossl-modules/**"]
@@ -175,7 +175,7 @@ argv = ["/usr/sbin/nginx"]
 
 [[package]]
 name = "base"
-version = "{base_version}"
+version = "12"
 debs = [{base}]
 include = ["/bin/busybox", "/usr/bin/busybox", "/lib64/**", "/usr/lib64/**", "/lib/x86_64-linux-gnu/**", "/usr/lib/x86_64-linux-gnu/**"]
 exclude = ["/lib/x86_64-linux-gnu/gconv/**", "/usr/lib/x86_64-linux-gnu/gconv/**"]
@@ -212,8 +212,6 @@ node_prefix = "node-"
             init = init.display(),
             site = site.display(),
             nginx = debs(&NGINX)?,
-            nginx_version = "1.22",
-            base_version = "12",
             base = debs(&["busybox-static", "libc6"])?,
         )?;
         Ok(text)

@@ -7,61 +7,74 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use bootd_protocol::identity::Firmware;
 
-use super::bench::{BOOT_LIMIT, Bench, INSTALL_LIMIT, say};
+use super::bench::{Bench, INSTALL_LIMIT, say};
 use crate::cluster::node::Node;
+use crate::cluster::{http, wait_for};
 use crate::lab::Lab;
 use crate::nbd::{Counters, CutAt, CutPolicy};
 
-/// Cuts of an installation, on each machine.
-const INSTALL_CUTS: u64 = 6;
-/// Cuts of an update, on each machine.
-const UPDATE_CUTS: u64 = 6;
+/// Pairs of cuts: of an installation and of an update, on BIOS and on UEFI.
+const BIOS: Pairs = Pairs {
+    install: 5,
+    update: 1,
+};
+const UEFI: Pairs = Pairs {
+    install: 1,
+    update: 4,
+};
 /// Which sectors a cut loses grows from this.
 const SEED: u64 = 0x00b0_07d0;
 /// From power on to a cut.
 const CUT_LIMIT: Duration = Duration::from_secs(240);
 
-/// The software before and after: site 1.0 on image 1, site 2.0 on image 2.
-const OLD: &str =
-    "UPDATE class_package SET version = '1.0' WHERE class = 'web' AND package = 'site';
-                   UPDATE class_image SET version = '1' WHERE class = 'web' AND image = 'debian'";
-const NEW: &str =
-    "UPDATE class_package SET version = '2.0' WHERE class = 'web' AND package = 'site';
-                   UPDATE class_image SET version = '2' WHERE class = 'web' AND image = 'debian'";
+/// A class with the next software: site 2.0 on boot image 2, where `web` has 1.0 on 1.
+const NEXT_CLASS: &str = "
+    INSERT INTO class (name, key_policy) VALUES ('next', 'open');
+    INSERT INTO class_package (class, position, package, version)
+        SELECT 'next', position, package, iif(package = 'site', '2.0', version)
+        FROM class_package WHERE class = 'web';
+    INSERT INTO class_image (class, arch, image, version)
+        SELECT 'next', arch, image, '2' FROM class_image WHERE class = 'web'";
+
+/// Each pair begins anew; its second cut strikes the recovery from the first.
+#[derive(Debug, Clone, Copy)]
+struct Pairs {
+    install: u64,
+    update: u64,
+}
+
+impl Pairs {
+    const fn cuts(self) -> u64 {
+        2 * (self.install + self.update)
+    }
+}
 
 pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
-    bench.edit(OLD)?;
-    let nodes = [
-        bench.node(lab, "cut-bios", Firmware::Bios, 11)?,
-        bench.node(lab, "cut-uefi", Firmware::Uefi, 12)?,
-    ];
-    let nodes = on_both(nodes, |node| cut_installation(bench, node))?;
-    bench.edit(NEW)?;
-    on_both(nodes, |node| cut_update(bench, node))?;
-    let cuts = 2 * (INSTALL_CUTS + UPDATE_CUTS);
+    bench
+        .master
+        .sql("UPDATE class_image SET version = '1' WHERE class = 'web'")?;
+    bench.edit(NEXT_CLASS)?;
+    let mut bios = bench.node(lab, "cut-bios", Firmware::Bios, 11)?;
+    let mut uefi = bench.node(lab, "cut-uefi", Firmware::Uefi, 12)?;
+    let bench = &*bench;
+    thread::scope(|scope| {
+        let bios = scope.spawn(move || cut(bench, &mut bios, BIOS).context("cut-bios"));
+        let uefi = scope.spawn(move || cut(bench, &mut uefi, UEFI).context("cut-uefi"));
+        match (bios.join(), uefi.join()) {
+            (Ok(bios), Ok(uefi)) => bios.and(uefi),
+            _ => bail!("a machine's thread has panicked"),
+        }
+    })?;
+    let cuts = BIOS.cuts() + UEFI.cuts();
     say(format_args!(
         "{cuts} cuts: every time the node ended up right"
     ));
     Ok(())
 }
 
-/// Does the same with both machines at the same time.
-fn on_both(nodes: [Node; 2], act: impl Fn(&mut Node) -> Result<()> + Sync) -> Result<[Node; 2]> {
-    let act = &act;
-    thread::scope(|scope| {
-        let running = nodes.map(|mut node| {
-            scope.spawn(move || {
-                act(&mut node)
-                    .with_context(|| node.name().to_owned())
-                    .map(|()| node)
-            })
-        });
-        let [first, second] = running.map(thread::ScopedJoinHandle::join);
-        match (first, second) {
-            (Ok(first), Ok(second)) => Ok([first?, second?]),
-            _ => bail!("a machine's thread has panicked"),
-        }
-    })
+fn cut(bench: &Bench, node: &mut Node, pairs: Pairs) -> Result<()> {
+    cut_installation(bench, node, pairs.install)?;
+    cut_update(bench, node, pairs.update)
 }
 
 /// The points of the disk's work at which the power goes: by writes and by flushes in turn,
@@ -79,69 +92,91 @@ fn points(work: Counters, count: u64) -> Vec<CutAt> {
         .collect()
 }
 
+/// Where the second cut of a pair strikes: early in what every recovery does.
+fn second(index: u64) -> CutAt {
+    if index < 2 {
+        CutAt::Write(20 + 20 * index)
+    } else {
+        CutAt::Flush(1 + index % 2)
+    }
+}
+
 /// What a cut loses: everything that was not flushed, or some sectors of it.
-fn policy(index: usize) -> CutPolicy {
-    if index.is_multiple_of(2) {
+fn policy(seed: u64) -> CutPolicy {
+    if seed.is_multiple_of(2) {
         CutPolicy::RandomSectors
     } else {
         CutPolicy::LoseAll
     }
 }
 
-/// Each cut begins with a blank disk. What the next start finds is its own affair: it has to
-/// end with the software running from the disk.
-fn cut_installation(bench: &Bench, node: &mut Node) -> Result<()> {
+/// Each pair begins with a blank disk. What the next starts find is their own affair: they have
+/// to end with the software running from the disk.
+fn cut_installation(bench: &Bench, node: &mut Node, pairs: u64) -> Result<()> {
     let blank = node.snapshot();
-    for (index, at) in points(bench.work.install, INSTALL_CUTS)
-        .into_iter()
-        .enumerate()
-    {
+    for (index, first) in (0..).zip(points(bench.work.install, pairs)) {
         node.restore(&blank);
         forget_key(bench, node)?;
-        cut_at(node, index, at)?;
+        cut_twice(node, index, first)?;
         node.power_on(|_| {})?;
         node.wait_for_line("verified as", INSTALL_LIMIT)?;
-        node.wait_for_line("ready:", BOOT_LIMIT)?;
-        check(bench, node, "1.0")?;
+        finish(bench, node, "1.0")?;
         say(format_args!(
-            "{}: installation cut at {at:?}: right",
+            "{}: installation cut at {first:?} and again: right",
             node.name()
         ));
     }
     Ok(())
 }
 
-/// Each cut begins with the old software installed. The next start boots the old or the new,
-/// and ends with the new.
-fn cut_update(bench: &Bench, node: &mut Node) -> Result<()> {
+/// Each pair begins with the old software installed. The next starts boot the old or the new,
+/// and end with the new.
+fn cut_update(bench: &Bench, node: &mut Node, pairs: u64) -> Result<()> {
     node.cut_power(CutPolicy::LoseAll, SEED);
     let installed = node.snapshot();
-    for (index, at) in points(bench.work.update, UPDATE_CUTS)
-        .into_iter()
-        .enumerate()
-    {
+    let mac = node.mac();
+    bench.edit(&format!(
+        "UPDATE node SET class = 'next' WHERE mac = '{mac}'"
+    ))?;
+    for (index, first) in (0..).zip(points(bench.work.update, pairs)) {
         node.restore(&installed);
-        cut_at(node, index, at)?;
+        cut_twice(node, index, first)?;
         node.power_on(|_| {})?;
-        // From the disk: the network would have to install, and there is nothing to install.
-        node.wait_for_line("slot b is good", INSTALL_LIMIT)?;
-        node.wait_for_line("ready:", BOOT_LIMIT)?;
-        check(bench, node, "2.0")?;
-        say(format_args!("{}: update cut at {at:?}: right", node.name()));
+        finish(bench, node, "2.0")?;
+        say(format_args!(
+            "{}: update cut at {first:?} and again: right",
+            node.name()
+        ));
     }
     Ok(())
 }
 
-/// Starts the node and lets the power go at this point of its disk's work.
-fn cut_at(node: &mut Node, index: usize, at: CutAt) -> Result<()> {
-    node.power_on(|_| {})?;
-    node.arm(at)?;
-    let seed = SEED + u64::try_from(index)?;
-    ensure!(
-        node.wait_for_cut(CUT_LIMIT, policy(index), seed),
-        "{at:?} did not come"
-    );
+fn cut_twice(node: &mut Node, index: u64, first: CutAt) -> Result<()> {
+    for (at, seed) in [
+        (first, SEED + 2 * index),
+        (second(index), SEED + 2 * index + 1),
+    ] {
+        node.power_on(|_| {})?;
+        node.arm(at)?;
+        ensure!(
+            node.wait_for_cut(CUT_LIMIT, policy(seed), seed),
+            "{at:?} did not come"
+        );
+    }
     Ok(())
+}
+
+/// The node comes to rest on this version of the site, from its own disk.
+fn finish(bench: &Bench, node: &mut Node, site: &str) -> Result<()> {
+    wait_for("the node runs from its disk", INSTALL_LIMIT, || {
+        let row = bench.row(node)?;
+        let rest = row.stage == "running" && row.message.starts_with("booted from slot");
+        let page = row
+            .address
+            .and_then(|it| http::get(&it, "/").ok())
+            .unwrap_or_default();
+        Ok((rest && page.contains(&format!("<h1>site {site}</h1>"))).then_some(()))
+    })
 }
 
 /// A blank disk has no key: the operator lets the node bind the next one.
@@ -151,11 +186,4 @@ fn forget_key(bench: &Bench, node: &Node) -> Result<()> {
     bench.master.sql(&format!(
         "UPDATE node SET public_key = NULL WHERE mac = '{mac}'"
     ))
-}
-
-fn check(bench: &Bench, node: &Node, site: &str) -> Result<()> {
-    bench.check_page(node, site)?;
-    let row = bench.row(node)?;
-    ensure!(row.stage == "running", "the master sees {row:?}");
-    Ok(())
 }

@@ -457,7 +457,7 @@ fn fit(node: &KnownNode, identity: &Identity) -> Fit {
     match node.key {
         Some(bound) if bound == identity.key => Fit::Bound,
         Some(_) => Fit::Refused(format!(
-            "another key is bound to {name}; if this machine is right: catalog approve {name}"
+            "another key is bound; to let this one in: UPDATE node SET public_key=NULL WHERE name='{name}'"
         )),
         None if !node.keys_are_open => {
             Fit::Refused(format!("key waits for approval: catalog approve {name}"))
