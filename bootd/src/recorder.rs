@@ -2,7 +2,7 @@
 //! into `catalog.db`. Everybody else sends it letters.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use catalog::identify::{Identity, Match, match_rule};
 use catalog::keys::PublicKey;
@@ -115,9 +115,9 @@ impl Desk {
     /// Writes until all senders are gone.
     pub fn run(mut self) {
         while let Ok(first) = self.letters.recv() {
-            let mut waiting = Vec::new();
+            let (mut waiting, until) = (Vec::new(), Instant::now() + GATHER);
             let mut hurry = self.take(first, &mut waiting);
-            while let Some(letter) = self.next_of_batch(hurry) {
+            while let Some(letter) = self.next_of_batch(hurry, until) {
                 hurry |= self.take(letter, &mut waiting);
             }
             if self.write() {
@@ -126,11 +126,13 @@ impl Desk {
         }
     }
 
-    fn next_of_batch(&self, hurry: bool) -> Option<Letter> {
+    /// However fast letters come, a batch ends: what is gathered has to be written.
+    fn next_of_batch(&self, hurry: bool, until: Instant) -> Option<Letter> {
+        let left = until.checked_duration_since(Instant::now())?;
         if hurry {
             self.letters.try_recv().ok()
         } else {
-            self.letters.recv_timeout(GATHER).ok()
+            self.letters.recv_timeout(left).ok()
         }
     }
 
@@ -205,5 +207,33 @@ impl Desk {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_while_letters_keep_coming() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::create(dir.path()).unwrap();
+        let path = catalog.state_path();
+        let state = StateStore::open(&path).unwrap();
+        let desired = Desired::load(&catalog).unwrap();
+        let (recorder, desk) = recorder(catalog, state, desired);
+        let desk = std::thread::spawn(move || desk.run());
+        let reader = StateStore::read_only(&path).unwrap().unwrap();
+        let begun = Instant::now();
+        while reader.counters().unwrap().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "nothing written");
+            for count in 0..10 {
+                recorder.record(Record::Counter("http_bytes", count));
+            }
+            // Far less than GATHER: the next letter comes before the desk could be idle.
+            std::thread::sleep(GATHER / 20);
+        }
+        drop(recorder);
+        desk.join().unwrap();
     }
 }

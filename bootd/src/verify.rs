@@ -8,7 +8,8 @@ use bootd_protocol::verify::MAX_LEN;
 use bootd_protocol::verify::header::Drop as Dropped;
 use bootd_protocol::verify::key::{PublicKey, SecretKey};
 use bootd_protocol::verify::master::{Command, Fact, Master, Observation};
-use bootd_protocol::verify::message::Sequence;
+use bootd_protocol::verify::message::{Identity, Sequence};
+use catalog::snapshot::Node;
 use catalog::state::{KeyReplay, Record};
 use tracing::{debug, info};
 
@@ -49,6 +50,15 @@ pub fn machine(seed: &[u8; 32], epoch: u64, http_port: u16, replays: &[KeyReplay
         }
     }
     machine
+}
+
+/// Whether a node says of itself what its row does not: else the catalog is left alone, which
+/// even an edit that changes nothing would lock.
+fn is_news(row: &Node, says: &Identity) -> bool {
+    row.mac.is_none()
+        || row.arch.is_none()
+        || row.firmware.is_none()
+        || row.uuid.is_none() && says.uuid.is_usable()
 }
 
 impl Verify {
@@ -105,7 +115,14 @@ impl Verify {
         if let (Some(name), Fact::Asked { ask, verdict }) = (name, fact) {
             let manifest = ask.manifest.short();
             info!(node = name, manifest, action = ?verdict.action, reason = verdict.reason, "asked");
-            self.recorder.learn(name.clone(), verify_identity(identity));
+            let view = self.desired.view();
+            if view
+                .snapshot
+                .node(name)
+                .is_none_or(|row| is_news(row, identity))
+            {
+                self.recorder.learn(name.clone(), verify_identity(identity));
+            }
         }
         if !matches!(fact, Fact::KeyOffered { .. }) && identity.key_is_kept {
             let key = *identity.key.as_bytes();

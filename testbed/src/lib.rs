@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`demo`] | the main job, shown |
 //! | [`e2e`] | the end-to-end tests |
+//! | [`bench`] | the master measured by itself |
 //! | [`cluster`] | a master with its catalog, and nodes, in the lab |
 //! | [`lab`] | the private network and process world |
 //! | [`qemu`], [`nbd`] | machines, and disks whose power can be cut |
@@ -13,6 +14,7 @@
 //! | [`sim`] | the simulated world |
 //! | [`selftest`] | is the test bed itself all right? |
 
+pub mod bench;
 pub mod cluster;
 pub mod console;
 pub mod demo;

@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use testbed::bench;
 use testbed::demo;
 use testbed::e2e;
 use testbed::inputs;
@@ -54,6 +55,24 @@ enum Task {
     /// Test the test bed itself: real firmware reaches the network, a power cut loses
     /// exactly what was not flushed
     Selftest(MachineOptions),
+    /// Measure the master by itself, on loopback: no machines, no root
+    Bench {
+        /// What is measured
+        #[command(subcommand)]
+        what: Figure,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Figure {
+    /// Answers of the verify protocol per second, their latency and cost
+    Verify(bench::verify::Options),
+    /// Memory of a bootd that has nothing to do
+    Memory {
+        /// Nodes in the catalog
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        nodes: u16,
+    },
 }
 
 fn main() -> Result<ExitCode> {
@@ -71,6 +90,13 @@ fn main() -> Result<ExitCode> {
         }
         Task::E2e { accel } => {
             in_lab(|mut lab| e2e::run(&mut lab, accel, &work_dir).map(|()| ExitCode::SUCCESS))
+        }
+        Task::Bench { what } => {
+            match what {
+                Figure::Verify(options) => bench::verify::run(&options)?,
+                Figure::Memory { nodes } => bench::memory::run(nodes)?,
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Task::Selftest(options) => in_lab(|lab| self_test(lab, &options, &work_dir)),
     }

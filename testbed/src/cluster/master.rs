@@ -121,6 +121,14 @@ impl Master {
     /// # Errors
     /// It ends, or does not serve in time; with the end of its log.
     pub fn start(&mut self) -> Result<()> {
+        self.start_with(&[])
+    }
+
+    /// As [`Master::start`], with more options for `bootd`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with(&mut self, options: &[String]) -> Result<()> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -130,6 +138,7 @@ impl Master {
         let child = Command::new(program("bootd")?)
             .arg("--state")
             .arg(&self.dir)
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
