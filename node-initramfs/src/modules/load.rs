@@ -33,6 +33,8 @@ pub struct Loader<'i, 'a> {
     index: &'i Index<'a>,
     /// For each module of the index, whether it has had its turn.
     done: Vec<bool>,
+    /// The buses whose devices a module of the index could drive.
+    buses: BTreeSet<&'a str>,
     /// Devices whose name has been read.
     seen: BTreeSet<OsString>,
 }
@@ -41,9 +43,11 @@ impl<'i, 'a> Loader<'i, 'a> {
     /// A loader that has loaded nothing yet.
     #[must_use]
     pub fn new(index: &'i Index<'a>) -> Self {
+        let aliases = index.modules().iter().flat_map(|module| &module.aliases);
         Loader {
             index,
             done: vec![false; index.modules().len()],
+            buses: aliases.filter_map(|alias| bus(alias)).collect(),
             seen: BTreeSet::new(),
         }
     }
@@ -57,7 +61,7 @@ impl<'i, 'a> Loader<'i, 'a> {
     pub fn load(&mut self, names: &[&str]) -> Vec<Outcome<'a>> {
         let mut outcomes = Vec::new();
         loop {
-            let modaliases = new_modaliases(Path::new("/sys/bus"), &mut self.seen);
+            let modaliases = new_modaliases(Path::new("/sys/bus"), &self.buses, &mut self.seen);
             let planned = plan(self.index, &modaliases, names, &self.done);
             if planned.is_empty() {
                 return outcomes;
@@ -84,12 +88,26 @@ fn insert(module: &Module<'_>) -> io::Result<()> {
     }
 }
 
-/// The names (`modalias`) of all devices below `bus` that are not in `seen`, which they are
-/// afterwards. A device without a name, or one that goes away meanwhile, is passed over.
-fn new_modaliases(bus: &Path, seen: &mut BTreeSet<OsString>) -> Vec<String> {
+/// The bus in `/sys/bus` of the devices that an alias is for: most machines have far more
+/// devices on other buses, and reading all their names would take longer than loading modules.
+fn bus<'a>(alias: &'a str) -> Option<&'a str> {
+    match alias.split_once(':')?.0 {
+        // Devices from a device tree.
+        "of" => Some("platform"),
+        bus => Some(bus),
+    }
+}
+
+/// The names (`modalias`) of all devices of `buses` below `root` that are not in `seen`, which
+/// they are afterwards. A device without a name, or one that goes away meanwhile, is passed over.
+fn new_modaliases(
+    root: &Path,
+    buses: &BTreeSet<&str>,
+    seen: &mut BTreeSet<OsString>,
+) -> Vec<String> {
     let mut modaliases = Vec::new();
-    for bus in children(bus) {
-        for device in children(&bus.join("devices")) {
+    for bus in buses {
+        for device in children(&root.join(bus).join("devices")) {
             if seen.contains(device.as_os_str()) {
                 continue;
             }
@@ -129,16 +147,22 @@ mod tests {
                 fs::write(path.join("modalias"), format!("{modalias}\n")).unwrap();
             }
         };
+        let buses = ["pci:v*", "virtio:d1", "of:N*"]
+            .iter()
+            .filter_map(|it| bus(it))
+            .collect();
+        assert_eq!(buses, BTreeSet::from(["pci", "platform", "virtio"]));
         let mut seen = BTreeSet::new();
         let mut read = || {
-            let mut modaliases = new_modaliases(root.path(), &mut seen);
+            let mut modaliases = new_modaliases(root.path(), &buses, &mut seen);
             modaliases.sort();
             modaliases
         };
         assert_eq!(read(), [""; 0]);
         device("pci", "0000:00:01.0", Some("pci:a"));
         device("virtio", "virtio0", Some("virtio:b"));
-        device("node", "node0", None);
+        device("virtio", "nameless", None);
+        device("acpi", "PNP0A08:00", Some("acpi:PNP0A08:"));
         fs::create_dir_all(root.path().join("empty")).unwrap();
         assert_eq!(read(), ["pci:a", "virtio:b"]);
         device("virtio", "virtio1", Some("virtio:c"));
