@@ -48,6 +48,9 @@ enum Task {
     Demo(MachineOptions),
     /// Run the end-to-end tests
     E2e {
+        /// Begin with the test of this number
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        from: usize,
         /// Who executes the machines' instructions
         #[arg(long, value_enum, default_value_t)]
         accel: Accel,
@@ -88,8 +91,8 @@ fn main() -> Result<ExitCode> {
         Task::Demo(options) => {
             in_lab(|mut lab| demo::demo(&mut lab, &options, &work_dir).map(|()| ExitCode::SUCCESS))
         }
-        Task::E2e { accel } => {
-            in_lab(|mut lab| e2e::run(&mut lab, accel, &work_dir).map(|()| ExitCode::SUCCESS))
+        Task::E2e { from, accel } => {
+            in_lab(|mut lab| e2e::run(&mut lab, accel, from, &work_dir).map(|()| ExitCode::SUCCESS))
         }
         Task::Bench { what } => {
             match what {

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use bootd_protocol::identity::Firmware;
 
-use super::bench::{BOOT_LIMIT, Bench, INSTALL_LIMIT, say};
+use super::bench::{BOOT_LIMIT, Bench, INSTALL_LIMIT, Work, say};
 use crate::cluster::node::Node;
 use crate::lab::Lab;
 use crate::nbd::Counters;
@@ -153,6 +153,11 @@ fn new_boot_image(bench: &mut Bench, nodes: &mut [Node]) -> Result<()> {
         );
     }
     say("a new boot image runs from slot b on both");
+    let Work { install, update } = bench.work;
+    say(format_args!(
+        "disk work: installation {} writes and {} flushes, update {} and {}",
+        install.writes, install.flushes, update.writes, update.flushes
+    ));
     Ok(())
 }
 

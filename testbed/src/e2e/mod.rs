@@ -17,27 +17,29 @@ use bench::Bench;
 /// One test: its name and what it does.
 type Test = (&'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
 
-/// In this order: each one begins with what the one before it left.
+/// In this order: each one begins with the catalog as the one before it left it.
 const TESTS: [Test; 3] = [
     ("main path on BIOS and UEFI", main_path::run),
     ("what is refused, and what is said", refusals::run),
     ("power cuts during installation and update", power_cuts::run),
 ];
 
-/// Runs all end-to-end tests; logs go below `work`.
+/// Runs the end-to-end tests, all or those from number `from` on; logs go below `work`.
 ///
 /// # Errors
 /// The first test that fails.
 #[expect(clippy::print_stdout, reason = "a test says how it goes")]
-pub fn run(lab: &mut Lab, accel: Accel, work: &Path) -> Result<()> {
+pub fn run(lab: &mut Lab, accel: Accel, from: usize, work: &Path) -> Result<()> {
     let mut bench = Bench::new(lab, accel, work)?;
-    for (index, (name, test)) in TESTS.iter().enumerate() {
+    let chosen = TESTS.iter().enumerate().skip(from.saturating_sub(1));
+    let count = chosen.len();
+    for (index, (name, test)) in chosen {
         let begun = Instant::now();
         println!("\n{} of {}: {name}", index + 1, TESTS.len());
         test(lab, &mut bench)
             .with_context(|| format!("{name} (logs in {})", bench.logs.display()))?;
         println!("  passed in {:.1} s", begun.elapsed().as_secs_f64());
     }
-    println!("\n{} passed, 0 failed", TESTS.len());
+    println!("\n{count} passed, 0 failed");
     Ok(())
 }
