@@ -102,7 +102,8 @@ impl Master {
     /// The shell refuses; with what it said.
     pub fn sql(&self, text: &str) -> Result<()> {
         let output = Command::new("sqlite3")
-            .arg("-bail")
+            // Another edit may be under way: bootd's, or another test's.
+            .args(["-bail", "-cmd", ".timeout 5000"])
             .arg(self.dir.join("catalog.db"))
             .arg(text)
             .output()
