@@ -90,7 +90,7 @@ fn insert(module: &Module<'_>) -> io::Result<()> {
 
 /// The bus in `/sys/bus` of the devices that an alias is for: most machines have far more
 /// devices on other buses, and reading all their names would take longer than loading modules.
-fn bus<'a>(alias: &'a str) -> Option<&'a str> {
+fn bus(alias: &str) -> Option<&str> {
     match alias.split_once(':')?.0 {
         // Devices from a device tree.
         "of" => Some("platform"),
