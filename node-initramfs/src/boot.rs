@@ -1,38 +1,41 @@
 //! The boot, from init's first instruction to the processes running.
 
+mod found;
+
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bootd_protocol::dhcp::client::LeaseInfo;
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::SystemUuid;
 use bootd_protocol::manifest::{Manifest, OnSilence};
 use bootd_protocol::modindex::Index;
-use bootd_protocol::verify::key::{PublicKey, SecretKey};
-use bootd_protocol::verify::message::{Action, BootedFrom, Identity, Stage, Verdict};
+use bootd_protocol::verify::key::PublicKey;
+use bootd_protocol::verify::message::{Action, Identity, Stage, Verdict};
 use bootd_protocol::verify::node::Config;
 
+use self::found::{Found, candidate, random};
 use crate::console::{Console, chain};
 use crate::disk::{LoaderState, Slot};
 use crate::fetch::{FetchError, Fetcher};
-use crate::install::{InstallError, Installed, Installer, commit_first};
-use crate::kernel::{self, Card, CommandLine};
+use crate::install::{InstallError, Installer};
+use crate::kernel::{self, Card};
 use crate::link::{Answer, Link};
 use crate::modules::{INDEX, Loader};
-use crate::mounts::{self, DATA, MountError};
+use crate::mounts::{self, Initramfs, MountError};
 use crate::net::{Net, NetError, remember};
-use crate::plan::{self, Local, Software, Step};
+use crate::plan::{self, Software, Step};
 use crate::run::{self, Running};
-use crate::store::{Memory, Store, StoreError};
-use crate::target::Target;
+use crate::store::{Memory, StoreError};
 use crate::timetable::{DHCP, Timetable};
 
 /// The keys of the masters that this boot image believes.
 const TRUST: &str = "/etc/bootd/trust";
-/// Modules that no device asks for.
-const MODULES: [&str; 2] = ["ext4", "overlay"];
+/// Modules that no device asks for: what the data partition needs, and what the tree needs.
+const DATA_MODULES: [&str; 1] = ["ext4"];
+const TREE_MODULES: [&str; 1] = ["overlay"];
 /// Between two tries of what a person has to mend.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
@@ -81,15 +84,6 @@ struct Boot {
     timetable: Timetable,
 }
 
-/// What the node knows of itself before it asks.
-struct Found {
-    installed: Option<Installed>,
-    local: Local,
-    memory: Memory,
-    key: SecretKey,
-    key_seed: [u8; 32],
-}
-
 /// Boots this machine. Comes back only with what keeps it from booting at all.
 ///
 /// # Errors
@@ -102,17 +96,29 @@ pub fn boot(origin: Instant) -> Result<Infallible, BootError> {
         timetable: Timetable::new(origin),
     };
     mounts::mount_kernel()?;
-    boot.load_modules();
+    let text = std::fs::read_to_string(INDEX).unwrap_or_default();
+    let index = boot.module_index(&text);
+    let mut loader = Loader::new(&index);
+    boot.load_modules(&mut loader, &DATA_MODULES);
     boot.timetable.passed("modules");
-    let mut found = boot.look_at_disk()?;
+    // A link takes up to seconds to come up: the disk is looked at meanwhile, and once the
+    // lease of the last boot is known, the rest is done while DHCP's packets travel.
+    let mut net = Net::raise(origin)?;
+    boot.timetable.passed("cards");
+    let disk = boot.open_disk()?;
     boot.timetable.passed("disk");
-    let (mut net, card, lease) = boot.join_network(&mut found.memory)?;
+    net.ask(disk.as_ref().and_then(|disk| disk.memory.lease.clone()))?;
+    let mut found = boot.look_at(disk)?;
+    boot.count_boot(&mut found);
+    boot.load_modules(&mut loader, &TREE_MODULES);
+    boot.timetable.passed("trees");
+    let (card, lease) = boot.join_network(&mut net, &mut found.memory)?;
     boot.timetable.passed(DHCP);
     let mut link = boot.open_link(&mut found, &card, &lease)?;
     let manifest = boot.settle_software(&mut found, &mut link, &lease)?;
     boot.timetable.passed("verify");
     let digest = found.local.candidate().manifest;
-    boot.enter(found, &manifest, &lease)?;
+    let initramfs = boot.enter(found, &manifest, &lease)?;
     boot.timetable.passed("tree");
     let running = Running {
         console,
@@ -120,18 +126,21 @@ pub fn boot(origin: Instant) -> Result<Infallible, BootError> {
         digest,
         manifest,
         timetable: boot.timetable,
+        initramfs,
     };
     run::run(running, &mut net, &mut link).map_err(failed("supervise"))
 }
 
 impl Boot {
-    fn load_modules(&self) {
-        let text = std::fs::read_to_string(INDEX).unwrap_or_default();
-        let index = match Index::parse(&text) {
-            Ok(index) => index,
-            Err(error) => return self.console.say(format_args!("{INDEX}: {error}")),
-        };
-        for outcome in Loader::new(&index).load(&MODULES) {
+    fn module_index<'a>(&self, text: &'a str) -> Index<'a> {
+        Index::parse(text).unwrap_or_else(|error| {
+            self.console.say(format_args!("{INDEX}: {error}"));
+            Index::default()
+        })
+    }
+
+    fn load_modules(&self, loader: &mut Loader<'_, '_>, names: &[&str]) {
+        for outcome in loader.load(names) {
             if let Err(error) = outcome.result {
                 self.console
                     .say(format_args!("module {}: {error}", outcome.module));
@@ -139,126 +148,11 @@ impl Boot {
         }
     }
 
-    /// Finds what an earlier boot left on the disk.
-    fn look_at_disk(&self) -> Result<Found, BootError> {
-        let booted_from = CommandLine::read().booted_from;
-        let mut key_seed = [0; 32];
-        getrandom::fill(&mut key_seed).map_err(|error| BootError::Kernel {
-            what: "random numbers",
-            source: io::Error::other(error.to_string()),
-        })?;
-        let blank = Found {
-            installed: None,
-            local: Local {
-                booted_from,
-                ..Local::BLANK
-            },
-            memory: Memory {
-                boot: boot_number(0),
-                ..Memory::default()
-            },
-            key: SecretKey::from_seed(&key_seed),
-            key_seed,
-        };
-        let Some((target, prepared)) = Target::ours() else {
-            return Ok(blank);
-        };
-        if let Err(error) = mounts::mount_data(&target.data_device()) {
-            if booted_from != BootedFrom::Network {
-                // A boot image on trial that cannot mount it falls back by restarting.
-                return Err(error.into());
-            }
-            let problem = chain(&error);
-            self.console.say(format_args!(
-                "{problem}: the disk counts as nothing installed"
-            ));
-            return Ok(blank);
-        }
-        let unfinished = prepared.unfinished_commit();
-        let store = Store::open(DATA.as_ref())?;
-        let mut memory = store.memory();
-        memory.boot = boot_number(memory.boot);
-        let local = self.local(
-            &store,
-            Local {
-                prepared: true,
-                booted_from,
-                loader: prepared.loader,
-                failed: memory.failed.unwrap_or(Digest::NONE),
-                ..Local::BLANK
-            },
-        );
-        let key = store.key(&key_seed)?;
-        let mut installed = Installed {
-            target,
-            layout: prepared.layout,
-            store,
-        };
-        if let Some(slot) = unfinished {
-            self.finish_commit(&mut installed, local.software(slot), slot)?;
-        }
-        Ok(Found {
-            installed: Some(installed),
-            local,
-            memory,
-            key,
-            key_seed,
-        })
-    }
-
-    /// Fills in the software of the slots, each only if its tree is whole.
-    fn local(&self, store: &Store, local: Local) -> Local {
-        let whole = |slot| {
-            let software = store.software(slot);
-            if software == Software::NONE {
-                return software;
-            }
-            let checked = store
-                .manifest(software.manifest)
-                .and_then(|manifest| store.check_generation(software.manifest, &manifest));
-            match checked {
-                Ok(()) => software,
-                Err(error) => {
-                    self.console
-                        .say(format_args!("slot {slot}: {}", chain(&error)));
-                    // Built again from its blobs, as far as they are whole.
-                    let _ = store.drop_generation(software.manifest);
-                    Software::NONE
-                }
-            }
-        };
-        Local {
-            a: whole(Slot::A),
-            b: whole(Slot::B),
-            ..local
-        }
-    }
-
-    /// The first commit was cut off: the disk starts this machine's firmware but not yet the
-    /// other kind.
-    fn finish_commit(
+    fn join_network(
         &self,
-        disk: &mut Installed,
-        software: Software,
-        slot: Slot,
-    ) -> Result<(), BootError> {
-        let manifest = disk.store.manifest(software.manifest)?;
-        commit_first(disk, slot, manifest.boot.loader.bios_boot)?;
-        self.console
-            .say(format_args!("first commit of slot {slot} finished"));
-        Ok(())
-    }
-
-    fn remember(&self, disk: &Installed, memory: &Memory) {
-        if let Err(error) = disk.store.remember(memory) {
-            self.console
-                .say(format_args!("not remembered: {}", chain(&error)));
-        }
-    }
-
-    fn join_network(&self, memory: &mut Memory) -> Result<(Net, Card, LeaseInfo), BootError> {
-        let seed = getrandom::u32().unwrap_or(std::process::id());
-        let mut net = Net::open(memory.lease.as_ref(), seed, self.origin)?;
+        net: &mut Net,
+        memory: &mut Memory,
+    ) -> Result<(Card, LeaseInfo), BootError> {
         let (card, lease) = net.wait()?;
         let length = lease.prefix_len;
         self.console
@@ -270,7 +164,7 @@ impl Boot {
             // A server that is not ours says nothing of a master: the last one known it is.
             new.master = old.master;
         }
-        Ok((net, card, lease))
+        Ok((card, lease))
     }
 
     fn open_link(
@@ -281,16 +175,7 @@ impl Boot {
     ) -> Result<Link, BootError> {
         let master = found.memory.lease.as_ref().and_then(|it| it.master);
         let (ip, port, _) = master.ok_or(BootError::NoMaster(lease.server))?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| BootError::Kernel {
-            what: "random numbers",
-            source: io::Error::other(error.to_string()),
-        })?;
-        if let Some(disk) = &found.installed {
-            // The number of this boot should be on the disk before it is said. A full disk keeps
-            // it from there, but no node from running.
-            self.remember(disk, &found.memory);
-        }
+        let seed = random()?;
         let config = Config {
             key: found.key.clone(),
             identity: Identity {
@@ -401,17 +286,6 @@ impl Boot {
         }
     }
 
-    /// What was done of an installation that stopped.
-    fn look_again(&self, found: &mut Found) -> Result<(), BootError> {
-        if found.installed.take().is_some() {
-            mounts::unmount_data()?;
-        }
-        let again = self.look_at_disk()?;
-        found.installed = again.installed;
-        found.local = again.local;
-        Ok(())
-    }
-
     fn wait_for_help(&self, error: &BootError, manifest: Digest, link: &mut Link) {
         let text = chain(error);
         self.console
@@ -489,16 +363,16 @@ impl Boot {
         mut found: Found,
         manifest: &Manifest,
         lease: &LeaseInfo,
-    ) -> Result<(), BootError> {
+    ) -> Result<Initramfs, BootError> {
         let digest = found.local.candidate().manifest;
         let Some(mut disk) = found.installed.take() else {
             return Err(failed("run")(io::Error::other("nothing is installed")));
         };
         found.memory.failed =
             Some(found.local.failed()).filter(|it| *it != Digest::NONE && *it != digest);
-        self.remember(&disk, &found.memory);
+        self.remember(&disk.store, &found.memory);
         let tree = disk.store.generation_path(digest);
-        mounts::enter_tree(&tree, &disk.store.persist_dir())?;
+        let initramfs = mounts::enter_tree(&tree, &disk.store.persist_dir())?;
         // Only now: a boot image that cannot come this far has not passed its trial.
         if let Some(Step::Settle(slot)) = plan::settle(&found.local) {
             crate::disk::mark_good(&mut disk.target.device, &disk.layout, slot)
@@ -511,31 +385,13 @@ impl Boot {
             manifest.class,
             tree_name(&tree)
         ));
-        Ok(())
+        Ok(initramfs)
     }
 }
 
 fn tree_name(tree: &Path) -> String {
     let name = tree.file_name().unwrap_or_default().to_string_lossy();
     name.chars().take(12).collect()
-}
-
-fn candidate(found: &Found) -> Result<Option<Manifest>, BootError> {
-    let digest = found.local.candidate().manifest;
-    match &found.installed {
-        Some(disk) if digest != Digest::NONE => Ok(Some(disk.store.manifest(digest)?)),
-        Some(_) | None => Ok(None),
-    }
-}
-
-/// Larger than any before it, also where the disk was set back to an older state, as long as
-/// the clock was not.
-fn boot_number(last: u64) -> u64 {
-    let clock = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    clock.max(last.saturating_add(1))
 }
 
 fn usable(uuid: SystemUuid) -> SystemUuid {

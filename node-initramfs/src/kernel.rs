@@ -100,6 +100,12 @@ pub fn cards() -> Vec<Card> {
         .collect()
 }
 
+/// Whether the card, which has been brought up, has a link to its peer.
+#[must_use]
+pub fn has_link(card: &str) -> bool {
+    text(&format!("/sys/class/net/{card}/carrier")) == "1"
+}
+
 /// The names of the disks that could be installed on: writable, not removable, not virtual.
 #[must_use]
 pub fn disks() -> Vec<String> {

@@ -1,8 +1,9 @@
 //! File systems: the kernel's own, the data partition, the tree that processes see.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount, umount};
 
@@ -89,11 +90,12 @@ pub fn unmount_data() -> Result<(), MountError> {
 }
 
 /// Puts the running tree together: `tree` below, a RAM disk above it, so that what a process
-/// writes outside `/persist` is gone at the next boot; then makes it the root.
+/// writes outside `/persist` is gone at the next boot; then makes it the root. What was the
+/// root comes back, to be freed when there is time.
 ///
 /// # Errors
 /// A mount that fails.
-pub fn enter_tree(tree: &Path, persist: &Path) -> Result<(), MountError> {
+pub fn enter_tree(tree: &Path, persist: &Path) -> Result<Initramfs, MountError> {
     mount_at(
         "tmpfs",
         "/run/overlay",
@@ -134,23 +136,31 @@ fn move_mount(from: &str, to: &str) -> Result<(), MountError> {
     mount_at(from, to, "none", MsFlags::MS_MOVE, "")
 }
 
-/// As switch_root(8) does: the tree moves over the initramfs, whose files are freed.
-fn make_root() -> Result<(), MountError> {
-    free_initramfs();
-    let entered = || -> nix::Result<()> {
+/// As switch_root(8) does: the tree moves over the initramfs.
+fn make_root() -> Result<Initramfs, MountError> {
+    let enter = || -> io::Result<Initramfs> {
+        let initramfs = Initramfs(File::open("/")?);
         nix::unistd::chdir(SYSROOT)?;
         mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
         nix::unistd::chroot(".")?;
-        nix::unistd::chdir("/")
+        nix::unistd::chdir("/")?;
+        Ok(initramfs)
     };
-    attempt("/", entered().map_err(io::Error::from))
+    attempt("/", enter())
 }
 
-/// The kernel modules are in, the tools are done: their RAM goes back.
-fn free_initramfs() {
-    for dir in ["/lib", "/lib64", "/usr", "/sbin", "/bin"] {
-        // A link is removed as a file; what is not there needs no freeing.
-        let _ = fs::remove_file(dir).or_else(|_| fs::remove_dir_all(dir));
+/// What was the root until the tree took its place: nobody else can reach it any more.
+#[derive(Debug)]
+pub struct Initramfs(File);
+
+impl Initramfs {
+    /// The kernel modules are in, the tools are done: their RAM goes back.
+    pub fn free(self) {
+        let root = PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()));
+        for name in ["lib", "lib64", "usr", "sbin", "bin", "init"] {
+            let path = root.join(name);
+            // A link is removed as a file; what is not there needs no freeing.
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
     }
-    let _ = fs::remove_file("/init");
 }

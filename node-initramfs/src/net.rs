@@ -43,17 +43,27 @@ pub enum NetError {
     },
 }
 
-/// One card and its DHCP.
+/// How long a card may take until its link is up; asking begins then in any case. Gigabit
+/// Ethernet needs about three seconds to agree with its peer.
+const LINK_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How often links are looked at while none is up.
+const LINK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// One card and its DHCP, which begins when the card has a link: packets before that are lost.
 struct Line {
     card: Card,
     socket: UdpSocket,
-    client: Client,
+    client: Option<Client>,
 }
 
 /// All cards until one is bound, then that one.
 pub struct Net {
     lines: Vec<Line>,
     origin: Instant,
+    /// When links are no longer waited for.
+    link_deadline: Duration,
+    remembered: Option<RememberedLease>,
 }
 
 /// What this node says of itself to DHCP.
@@ -76,35 +86,51 @@ fn failed(card: &Card, what: &'static str) -> impl Fn(io::Error) -> NetError + u
 }
 
 impl Net {
-    /// Brings all cards up and begins to ask.
+    /// Brings all cards up. Their links come up while something else is done; [`Net::ask`]
+    /// begins to ask.
     ///
     /// # Errors
-    /// No card.
-    pub fn open(
-        remembered: Option<&RememberedLease>,
-        seed: u32,
-        origin: Instant,
-    ) -> Result<Self, NetError> {
+    /// No card, or one that does not come up.
+    pub fn raise(origin: Instant) -> Result<Self, NetError> {
         let mut lines = Vec::new();
         for card in kernel::cards() {
             rtnetlink::link_up(card.index).map_err(failed(&card, "be brought up"))?;
             let socket = dhcp_socket(&card).map_err(failed(&card, "be asked on"))?;
-            let lease = remembered.filter(|it| it.interface == card.name);
-            let (config, now) = (config(&card), origin.elapsed());
-            let client = match lease {
-                Some(lease) => Client::with_remembered(config, seed, recalled(lease, now), now),
-                None => Client::new(config, seed, now),
-            };
             lines.push(Line {
                 card,
                 socket,
-                client,
+                client: None,
             });
         }
         if lines.is_empty() {
             return Err(NetError::NoCard);
         }
-        Ok(Net { lines, origin })
+        Ok(Net {
+            lines,
+            origin,
+            link_deadline: origin.elapsed() + LINK_TIMEOUT,
+            remembered: None,
+        })
+    }
+
+    /// Begins to ask, on every card that has a link by now, for the remembered address where
+    /// there is one; [`Net::wait`] does so on the others.
+    ///
+    /// # Errors
+    /// A card that cannot be configured.
+    pub fn ask(&mut self, remembered: Option<RememberedLease>) -> Result<(), NetError> {
+        self.remembered = remembered;
+        // Nothing is bound by this: what is sent now has no answer yet.
+        self.pump().map(drop)
+    }
+
+    fn begin(&mut self) {
+        let now = self.origin.elapsed();
+        for line in self.lines.iter_mut().filter(|it| it.client.is_none()) {
+            if now >= self.link_deadline || kernel::has_link(&line.card.name) {
+                line.begin(self.remembered.as_ref(), now);
+            }
+        }
     }
 
     /// Waits for the first card to be bound; the others are let go.
@@ -126,10 +152,11 @@ impl Net {
     /// When to call [`Net::pump`] again, measured from the origin.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.lines
-            .iter()
-            .filter_map(|it| it.client.poll_timeout())
-            .min()
+        let due = |line: &Line| match &line.client {
+            Some(client) => client.poll_timeout(),
+            None => Some(self.origin.elapsed() + LINK_INTERVAL),
+        };
+        self.lines.iter().filter_map(due).min()
     }
 
     /// The sockets, to wait on.
@@ -143,6 +170,7 @@ impl Net {
     /// # Errors
     /// A card that cannot be configured.
     pub fn pump(&mut self) -> Result<Option<(usize, LeaseInfo)>, NetError> {
+        self.begin();
         let mut bound = None;
         for (index, line) in self.lines.iter_mut().enumerate() {
             if let Some(lease) = line.pump(self.origin)? {
@@ -174,14 +202,28 @@ pub fn timeout(pause: Duration) -> PollTimeout {
 }
 
 impl Line {
+    fn begin(&mut self, remembered: Option<&RememberedLease>, now: Duration) {
+        let lease = remembered.filter(|it| it.interface == self.card.name);
+        let seed = getrandom::u32().unwrap_or(std::process::id());
+        let config = config(&self.card);
+        self.client = Some(match lease {
+            Some(lease) => Client::with_remembered(config, seed, recalled(lease, now), now),
+            None => Client::new(config, seed, now),
+        });
+    }
+
     fn pump(&mut self, origin: Instant) -> Result<Option<LeaseInfo>, NetError> {
         let mut buffer = [0; MAX_DATAGRAM];
         while let Ok(len) = self.socket.recv(&mut buffer) {
-            self.client.handle_packet(&buffer[..len], origin.elapsed());
+            if let Some(client) = &mut self.client {
+                client.handle_packet(&buffer[..len], origin.elapsed());
+            }
         }
-        self.client.handle_timeout(origin.elapsed());
+        if let Some(client) = &mut self.client {
+            client.handle_timeout(origin.elapsed());
+        }
         let mut bound = None;
-        while let Some(command) = self.client.next_command() {
+        while let Some(command) = self.client.as_mut().and_then(Client::next_command) {
             match command {
                 Command::SendBroadcast(bytes) => self.send(Ipv4Addr::BROADCAST, &bytes),
                 Command::SendUnicast(server, bytes) => self.send(server, &bytes),

@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 
 use crate::console::Console;
 use crate::link::{Answer, Link};
+use crate::mounts::Initramfs;
 use crate::net::{Net, timeout};
 use crate::supervise::{Command, Ended, Supervisor};
 use crate::timetable::Timetable;
@@ -42,6 +43,8 @@ pub struct Running {
     pub digest: Digest,
     /// How long it took to come here.
     pub timetable: Timetable,
+    /// What was the root, to be freed when the processes run.
+    pub initramfs: Initramfs,
 }
 
 /// Restarts the machine.
@@ -146,7 +149,8 @@ struct RunningNode {
     supervisor: Supervisor,
     timetable: Timetable,
     digest: Digest,
-    ready: bool,
+    /// Until the processes run.
+    initramfs: Option<Initramfs>,
     /// Whether the master was told of a failure that is over.
     troubled: bool,
     /// When what still runs is killed, once the machine restarts.
@@ -161,6 +165,7 @@ impl RunningNode {
             manifest,
             digest,
             timetable,
+            initramfs,
         } = running;
         // The list of files is as large as the node has files, and has done its work.
         let processes = manifest.processes;
@@ -171,7 +176,7 @@ impl RunningNode {
             processes,
             timetable,
             digest,
-            ready: false,
+            initramfs: Some(initramfs),
             troubled: false,
             deadline: None,
         }
@@ -198,15 +203,20 @@ impl RunningNode {
                 "all processes run again",
             );
         }
-        if !self.ready && self.supervisor.settled() {
-            self.ready = true;
+        if self.supervisor.settled()
+            && let Some(initramfs) = self.initramfs.take()
+        {
             self.timetable.passed("processes");
             let (own, stages) = (self.timetable.own().as_millis(), &self.timetable);
             let count = self.processes.len();
             let resident = crate::kernel::resident_kib();
+            let cpu = self.timetable.cpu();
+            let (user, system) = (cpu.user.as_millis(), cpu.system.as_millis());
             self.console.say(format_args!(
-                "ready: {count} processes; init {own} ms ({stages}), {resident} KiB resident"
+                "ready: {count} processes; init {own} ms ({stages}; own code {user}, kernel \
+                 {system}), {resident} KiB resident"
             ));
+            initramfs.free();
         }
     }
 

@@ -250,11 +250,14 @@ impl Store {
             .unwrap_or_default()
     }
 
-    /// Remembers.
+    /// Remembers; writes nothing where that is what is remembered already.
     ///
     /// # Errors
     /// The file system says no; what was remembered before still is.
     pub fn remember(&self, memory: &Memory) -> Result<(), StoreError> {
+        if self.memory() == *memory {
+            return Ok(());
+        }
         let path = self.root.join("state.json");
         let bytes = serde_json::to_vec(memory).map_err(io::Error::from);
         self.replace(&path, &at(&path, bytes)?, 0o600)

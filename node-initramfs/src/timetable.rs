@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+
 /// The part that is the network's time and not init's.
 pub const DHCP: &str = "DHCP";
 
@@ -11,6 +13,31 @@ pub const DHCP: &str = "DHCP";
 pub struct Timetable {
     last: Instant,
     parts: Vec<(&'static str, Duration)>,
+    began: CpuTime,
+}
+
+/// Processor time of this process (getrusage(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CpuTime {
+    /// In its own code.
+    pub user: Duration,
+    /// In the kernel, on its behalf.
+    pub system: Duration,
+}
+
+impl CpuTime {
+    /// Until now; zero where the kernel does not tell.
+    #[must_use]
+    pub fn now() -> Self {
+        let spent = |time: nix::sys::time::TimeVal| {
+            let micros = time.tv_sec() * 1_000_000 + time.tv_usec();
+            Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+        };
+        getrusage(UsageWho::RUSAGE_SELF).map_or(CpuTime::default(), |usage| CpuTime {
+            user: spent(usage.user_time()),
+            system: spent(usage.system_time()),
+        })
+    }
 }
 
 impl Timetable {
@@ -20,6 +47,7 @@ impl Timetable {
         Timetable {
             last: origin,
             parts: Vec::new(),
+            began: CpuTime::now(),
         }
     }
 
@@ -28,6 +56,16 @@ impl Timetable {
         let now = Instant::now();
         self.parts.push((part, now - self.last));
         self.last = now;
+    }
+
+    /// The processor time since the beginning.
+    #[must_use]
+    pub fn cpu(&self) -> CpuTime {
+        let now = CpuTime::now();
+        CpuTime {
+            user: now.user.saturating_sub(self.began.user),
+            system: now.system.saturating_sub(self.began.system),
+        }
     }
 
     /// The time of all parts but DHCP's exchange.

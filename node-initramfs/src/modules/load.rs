@@ -15,6 +15,9 @@ use super::plan;
 /// Where the boot image has the modules and their index.
 const DIRECTORY: &str = "/lib/modules";
 
+/// There where the firmware describes the machine by a device tree.
+const DEVICE_TREE: &str = "/sys/firmware/devicetree";
+
 /// The index of the modules in the boot image.
 pub const INDEX: &str = "/lib/modules/index";
 
@@ -43,7 +46,10 @@ impl<'i, 'a> Loader<'i, 'a> {
     /// A loader that has loaded nothing yet.
     #[must_use]
     pub fn new(index: &'i Index<'a>) -> Self {
+        let has_tree = Path::new(DEVICE_TREE).exists();
         let aliases = index.modules().iter().flat_map(|module| &module.aliases);
+        // A machine with ACPI has dozens of other devices on the bus of a device tree's.
+        let aliases = aliases.filter(|alias| has_tree || !alias.starts_with("of:"));
         Loader {
             index,
             done: vec![false; index.modules().len()],
