@@ -2,18 +2,22 @@
 //!
 //! | client | knows itself by | is sent |
 //! |---|---|---|
-//! | UEFI network boot | architecture 7, 9, 11, 27 | the boot image by TFTP |
+//! | UEFI network boot | architecture 7, 9, 11, 27 | the boot image by TFTP, or iPXE where the network wants it first |
 //! | UEFI HTTP boot | vendor class `HTTPClient`, architecture 16, 19, 28 | the boot image by HTTP |
 //! | iPXE | user class `iPXE` | a script by HTTP |
 //! | our own `init` | vendor class `bootd-node` | where the master is |
-//! | PXE ROM of a PC BIOS | architecture 0 | nothing: it needs iPXE first |
+//! | PXE ROM of a PC BIOS | architecture 0 | iPXE by TFTP |
 //! | anything else | | an address alone |
+//!
+//! A machine that is to start from its own disk is told so in the words of its firmware: a boot
+//! menu of one entry (PXE 2.1, section 2.4), or a script.
 
 mod kind;
 pub mod script;
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 pub use kind::{ClientArch, ClientKind};
 
@@ -31,19 +35,92 @@ pub struct Client {
     pub uuid: Option<SystemUuid>,
     /// What it is.
     pub kind: ClientKind,
+    /// Its vendor class (option 60), where it is known.
+    pub vendor_class: Option<String>,
+    /// Where it is.
+    pub place: Place,
 }
 
 impl Client {
-    /// Who sent `request`.
+    /// Who sent `request`, from the network of this name.
     #[must_use]
-    pub fn of(request: &Request) -> Self {
+    pub fn of(request: &Request, network: &Arc<str>) -> Self {
         Client {
             mac: request.mac,
             uuid: request.machine_id,
             kind: ClientKind::of(request),
+            vendor_class: request.vendor_class.clone(),
+            place: Place::of(request, network),
         }
     }
 }
+
+/// Where a client is, as its relays tell it (RFC 3046).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The name of its network.
+    pub network: Option<Arc<str>>,
+    /// The relay that passed it on.
+    pub relay: Option<Ipv4Addr>,
+    /// The relay's name for the port that the client hangs on (circuit-id).
+    pub circuit: Option<String>,
+    /// The relay's name for itself or the client's line (remote-id).
+    pub remote: Option<String>,
+}
+
+impl Place {
+    fn of(request: &Request, network: &Arc<str>) -> Self {
+        let agent = request.relay_agent.as_ref();
+        Place {
+            network: Some(Arc::clone(network)),
+            relay: Some(request.giaddr).filter(|it| !it.is_unspecified()),
+            circuit: agent.and_then(|it| it.circuit.clone()),
+            remote: agent.and_then(|it| it.remote.clone()),
+        }
+    }
+}
+
+/// How machines of a network, class or node load their boot image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BootPolicy {
+    /// By which protocol firmware may load; `None` is both, as the firmware asks. iPXE loads by
+    /// HTTP in any case.
+    pub boot_by: Option<BootBy>,
+    /// What UEFI firmware loads by TFTP first; `None` is the boot image itself.
+    pub uefi_loader: Option<UefiLoader>,
+}
+
+/// A protocol by which firmware loads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BootBy {
+    /// TFTP: PXE.
+    Tftp,
+    /// HTTP: UEFI HTTP boot.
+    Http,
+}
+
+/// A build of iPXE for UEFI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UefiLoader {
+    /// With iPXE's own drivers: `ipxe.efi`.
+    Ipxe,
+    /// With the firmware's driver of the card it was loaded by: `snponly.efi`.
+    Snponly,
+}
+
+impl UefiLoader {
+    /// Its file.
+    #[must_use]
+    pub const fn file(self) -> &'static str {
+        match self {
+            UefiLoader::Ipxe => "ipxe.efi",
+            UefiLoader::Snponly => "snponly.efi",
+        }
+    }
+}
+
+/// What the PXE ROM of a PC BIOS loads: iPXE on top of the ROM's own driver.
+const BIOS_LOADER: &str = "undionly.kpxe";
 
 /// What the catalog has for a client. Every variant says in words which rule led to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,23 +130,42 @@ pub enum Offer {
         /// SHA-256 of the unified kernel image for the client's architecture.
         uki: Digest,
         /// Why this one.
-        reason: String,
+        reason: Arc<str>,
+    },
+    /// Start from the disk: it holds what is to run.
+    Local {
+        /// Why.
+        reason: Arc<str>,
     },
     /// Stay where you are and ask again.
     Hold {
         /// Why.
-        reason: String,
+        reason: Arc<str>,
     },
     /// An address, but no boot file.
     None {
         /// Why.
-        reason: String,
+        reason: Arc<str>,
     },
     /// Not ours: no answer at all.
     Ignore {
         /// Why.
-        reason: String,
+        reason: Arc<str>,
     },
+}
+
+impl Offer {
+    /// Why.
+    #[must_use]
+    pub const fn reason(&self) -> &Arc<str> {
+        match self {
+            Offer::Boot { reason, .. }
+            | Offer::Local { reason }
+            | Offer::Hold { reason }
+            | Offer::None { reason }
+            | Offer::Ignore { reason } => reason,
+        }
+    }
 }
 
 /// What a client is sent.
@@ -93,6 +189,8 @@ pub enum BootFile {
     },
     /// Where the master is: option 43.
     Hint(MasterHint),
+    /// The machine's own disk: a boot menu with nothing else on it (option 43).
+    LocalDisk,
     /// An address alone.
     Nothing,
     /// No answer at all.
@@ -118,18 +216,22 @@ pub enum Why {
         /// The image.
         uki: Digest,
         /// The catalog's reason.
-        reason: String,
+        reason: Arc<str>,
     },
+    /// It loads iPXE, which asks again.
+    Chain(&'static str, Arc<str>),
     /// It is our own `init`, which asks the master itself.
     OwnInit,
+    /// It is to start from its disk.
+    Local(Arc<str>),
     /// The catalog says: wait.
-    Hold(String),
+    Hold(Arc<str>),
     /// The catalog says: no boot file.
-    NoOffer(String),
+    NoOffer(Arc<str>),
     /// The catalog says: not ours.
-    Ignored(String),
-    /// A PXE ROM of a PC BIOS cannot load an image that is a kernel for EFI.
-    NeedsIpxe,
+    Ignored(Arc<str>),
+    /// The catalog wants it to load by the other protocol.
+    NotThisWay(BootBy),
     /// No boot image runs on it.
     Unsupported(ClientArch),
     /// It asked for an address and not for a boot file.
@@ -144,13 +246,18 @@ impl fmt::Display for Why {
                 uki,
                 reason,
             } => write!(f, "{client} gets boot image {}: {reason}", uki.short()),
+            Why::Chain(loader, reason) => write!(f, "loads {loader} first: {reason}"),
             Why::OwnInit => f.write_str("our init asks the master itself"),
+            Why::Local(reason) => write!(f, "starts from its disk: {reason}"),
             Why::Hold(reason) => write!(f, "held: {reason}"),
             Why::NoOffer(reason) => write!(f, "no boot file: {reason}"),
             Why::Ignored(reason) => write!(f, "ignored: {reason}"),
-            Why::NeedsIpxe => f.write_str(
-                "no boot file: the PXE ROM of a PC BIOS needs iPXE (user class \"iPXE\") first",
-            ),
+            Why::NotThisWay(BootBy::Tftp) => {
+                f.write_str("no boot file by HTTP: boot_by is tftp, and its firmware asks again")
+            }
+            Why::NotThisWay(BootBy::Http) => {
+                f.write_str("no boot file by TFTP: boot_by is http, and its firmware asks again")
+            }
             Why::Unsupported(arch) => write!(f, "no boot file: no boot image runs on {arch}"),
             Why::NotBooting => f.write_str("no boot file: the client asks for an address only"),
         }
@@ -159,22 +266,28 @@ impl fmt::Display for Why {
 
 /// Chooses what `client` is sent by the master at `master`, given what the catalog offers it.
 #[must_use]
-pub fn choose(client: &Client, offer: &Offer, master: &MasterHint) -> Choice {
+pub fn choose(client: &Client, offer: &Offer, policy: BootPolicy, master: &MasterHint) -> Choice {
     if let Offer::Ignore { reason } = offer {
-        return choice(BootFile::Silence, Why::Ignored(reason.clone()));
+        return choice(BootFile::Silence, Why::Ignored(Arc::clone(reason)));
     }
     match client.kind {
         ClientKind::Init { .. } => choice(BootFile::Hint(*master), Why::OwnInit),
-        ClientKind::BiosRom => choice(BootFile::Nothing, Why::NeedsIpxe),
         ClientKind::Unsupported(arch) => choice(BootFile::Nothing, Why::Unsupported(arch)),
         ClientKind::Plain => choice(BootFile::Nothing, Why::NotBooting),
         ClientKind::Ipxe { arch, firmware } => {
             let url = script_url(client, arch, firmware, master);
             script(client.kind, offer, BootFile::Script { url })
         }
-        ClientKind::UefiPxe(_) => image(client.kind, offer, |uki| BootFile::Tftp {
-            path: format!("boot/{uki}.efi"),
-        }),
+        ClientKind::BiosRom => chain(offer, BIOS_LOADER),
+        ClientKind::UefiPxe(_) if policy.boot_by == Some(BootBy::Http) => other_way(BootBy::Http),
+        ClientKind::UefiPxe(arch) => match policy.uefi_loader {
+            // The loaders at hand are built for this one alone.
+            Some(loader) if arch == Arch::X86_64 => chain(offer, loader.file()),
+            Some(_) | None => image(client.kind, offer, |uki| BootFile::Tftp {
+                path: format!("boot/{uki}.efi"),
+            }),
+        },
+        ClientKind::UefiHttp(_) if policy.boot_by == Some(BootBy::Tftp) => other_way(BootBy::Tftp),
         ClientKind::UefiHttp(_) => image(client.kind, offer, |uki| BootFile::Http {
             url: format!("{}/boot/{uki}.efi", server(master.ip, master.http_port)),
         }),
@@ -185,34 +298,61 @@ fn choice(file: BootFile, why: Why) -> Choice {
     Choice { file, why }
 }
 
+fn other_way(wanted: BootBy) -> Choice {
+    choice(BootFile::Nothing, Why::NotThisWay(wanted))
+}
+
 /// For firmware that loads the image itself: the image if there is one, else nothing.
 fn image(kind: ClientKind, offer: &Offer, file: impl FnOnce(&Digest) -> BootFile) -> Choice {
-    let file = match offer {
-        Offer::Boot { uki, .. } => file(uki),
-        Offer::Hold { .. } | Offer::None { .. } | Offer::Ignore { .. } => BootFile::Nothing,
+    let file = match (offer, kind) {
+        (Offer::Boot { uki, .. }, _) => file(uki),
+        // HTTP boot has no word for it; without a boot file the firmware tries its next entry.
+        (Offer::Local { .. }, ClientKind::UefiPxe(_)) => BootFile::LocalDisk,
+        (
+            Offer::Local { .. } | Offer::Hold { .. } | Offer::None { .. } | Offer::Ignore { .. },
+            _,
+        ) => BootFile::Nothing,
     };
     choice(file, why(kind, offer))
 }
 
-/// For iPXE: a script both to boot and to hold, since it can wait and ask again.
+/// For firmware that loads iPXE first, which can wait and ask again.
+fn chain(offer: &Offer, loader: &'static str) -> Choice {
+    match offer {
+        Offer::Boot { reason, .. } | Offer::Hold { reason } => choice(
+            BootFile::Tftp {
+                path: format!("ipxe/{loader}"),
+            },
+            Why::Chain(loader, Arc::clone(reason)),
+        ),
+        Offer::Local { reason } => choice(BootFile::LocalDisk, Why::Local(Arc::clone(reason))),
+        Offer::None { reason } | Offer::Ignore { reason } => {
+            choice(BootFile::Nothing, Why::NoOffer(Arc::clone(reason)))
+        }
+    }
+}
+
+/// For iPXE: a script to boot, to hold and to start from the disk.
 fn script(kind: ClientKind, offer: &Offer, file: BootFile) -> Choice {
     let file = match offer {
-        Offer::Boot { .. } | Offer::Hold { .. } => file,
+        Offer::Boot { .. } | Offer::Local { .. } | Offer::Hold { .. } => file,
         Offer::None { .. } | Offer::Ignore { .. } => BootFile::Nothing,
     };
     choice(file, why(kind, offer))
 }
 
 fn why(client: ClientKind, offer: &Offer) -> Why {
+    let reason = Arc::clone(offer.reason());
     match offer {
-        Offer::Boot { uki, reason } => Why::Image {
+        Offer::Boot { uki, .. } => Why::Image {
             client,
             uki: *uki,
-            reason: reason.clone(),
+            reason,
         },
-        Offer::Hold { reason } => Why::Hold(reason.clone()),
-        Offer::None { reason } => Why::NoOffer(reason.clone()),
-        Offer::Ignore { reason } => Why::Ignored(reason.clone()),
+        Offer::Local { .. } => Why::Local(reason),
+        Offer::Hold { .. } => Why::Hold(reason),
+        Offer::None { .. } => Why::NoOffer(reason),
+        Offer::Ignore { .. } => Why::Ignored(reason),
     }
 }
 

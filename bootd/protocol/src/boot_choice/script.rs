@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::server;
 use crate::digest::Digest;
+use crate::identity::Firmware;
 
 /// Seconds between two attempts to load.
 const RETRY_SECONDS: u32 = 5;
@@ -67,6 +68,18 @@ impl Script<'_> {
              sleep {RETRY_SECONDS}\n\
              chain --replace --autofree {again} || goto failed\n"
         ))
+    }
+
+    /// Starts the machine from its disk: by the BIOS's first disk, or by giving UEFI back to its
+    /// list of boot entries.
+    #[must_use]
+    pub fn local(&self, firmware: Firmware) -> String {
+        let reason = echo(self.reason);
+        let start = match firmware {
+            Firmware::Bios => "sanboot --no-describe --drive 0x80 || exit",
+            Firmware::Uefi => "exit",
+        };
+        format!("#!ipxe\necho bootd: starting from the disk: {reason}\n{start}\n")
     }
 
     /// Says why the machine is held, waits, and asks again.

@@ -16,7 +16,7 @@ fn client(archs: &[u16], vendor: &str, user: &str) -> Client {
         .option(code::VENDOR_CLASS, vendor)
         .option(code::USER_CLASS, user)
         .build();
-    Client::of(&Request::parse(&packet.bytes).unwrap())
+    Client::of(&Request::parse(&packet.bytes).unwrap(), &"lan".into())
 }
 
 fn boot() -> Offer {
@@ -140,8 +140,10 @@ fn what_each_is_sent() {
         ),
         (
             client(&[0], "PXEClient", ""),
-            BootFile::Nothing,
-            "no boot file: the PXE ROM of a PC BIOS needs iPXE (user class \"iPXE\") first".into(),
+            BootFile::Tftp {
+                path: "ipxe/undionly.kpxe".into(),
+            },
+            "loads undionly.kpxe first: class web".into(),
         ),
         (
             client(&[6], "PXEClient", ""),
@@ -155,7 +157,7 @@ fn what_each_is_sent() {
         ),
     ];
     for (client, file, why) in cases {
-        let choice = choose(&client, &boot(), &MASTER);
+        let choice = choose(&client, &boot(), BootPolicy::default(), &MASTER);
         assert_eq!((choice.file, choice.why.to_string()), (file, why));
     }
 }
@@ -163,24 +165,33 @@ fn what_each_is_sent() {
 /// What the catalog's other answers make of three kinds of client.
 #[test]
 fn offers_without_an_image() {
-    let reason = "not approved".to_owned();
+    let reason: Arc<str> = "not approved".into();
     let uefi = client(&[7], "PXEClient", "");
     let ipxe = client(&[0], "PXEClient", "iPXE");
     let init = client(&[7], NODE, "");
-    let hold = Offer::Hold {
-        reason: reason.clone(),
-    };
-    let none = Offer::None {
-        reason: reason.clone(),
-    };
+    let rom = client(&[0], "PXEClient", "");
+    let http = client(&[16], "HTTPClient", "");
+    let [hold, none, local] = [
+        Offer::Hold {
+            reason: Arc::clone(&reason),
+        },
+        Offer::None {
+            reason: Arc::clone(&reason),
+        },
+        Offer::Local {
+            reason: Arc::clone(&reason),
+        },
+    ];
     let ignore = Offer::Ignore { reason };
     let got = |client, offer| {
-        let choice = choose(client, offer, &MASTER);
+        let choice = choose(client, offer, BootPolicy::default(), &MASTER);
         let file = match choice.file {
             BootFile::Script { .. } => "script",
             BootFile::Hint(_) => "hint",
             BootFile::Nothing => "nothing",
             BootFile::Silence => "silence",
+            BootFile::LocalDisk => "disk",
+            BootFile::Tftp { path } if path.starts_with("ipxe/") => "loader",
             BootFile::Tftp { .. } | BootFile::Http { .. } => "image",
         };
         (file, choice.why.to_string())
@@ -193,6 +204,28 @@ fn offers_without_an_image() {
         (&ipxe, &hold, "script", "held: not approved"),
         (&ipxe, &none, "nothing", "no boot file: not approved"),
         (&ipxe, &ignore, "silence", "ignored: not approved"),
+        (&uefi, &local, "disk", "starts from its disk: not approved"),
+        (
+            &http,
+            &local,
+            "nothing",
+            "starts from its disk: not approved",
+        ),
+        (&rom, &local, "disk", "starts from its disk: not approved"),
+        (
+            &ipxe,
+            &local,
+            "script",
+            "starts from its disk: not approved",
+        ),
+        (&init, &local, "hint", own),
+        (
+            &rom,
+            &hold,
+            "loader",
+            "loads undionly.kpxe first: not approved",
+        ),
+        (&rom, &none, "nothing", "no boot file: not approved"),
         (&init, &hold, "hint", own),
         (&init, &none, "hint", own),
         (&init, &ignore, "silence", "ignored: not approved"),
@@ -207,14 +240,52 @@ fn the_longest_script_address_fits_the_file_field() {
         mac: MAC,
         uuid: Some(SystemUuid([0x11; 16])),
         kind: ipxe(Arch::Aarch64, Firmware::Bios),
+        vendor_class: None,
+        place: Place::default(),
     };
     let master = MasterHint {
         ip: Ipv4Addr::BROADCAST,
         http_port: u16::MAX,
         ..MASTER
     };
-    let BootFile::Script { url } = choose(&client, &boot(), &master).file else {
+    let BootFile::Script { url } = choose(&client, &boot(), BootPolicy::default(), &master).file
+    else {
         panic!("no script");
     };
     assert_eq!(url.len(), 124, "{url}");
+}
+
+/// By which protocol a machine may load, and what UEFI loads first.
+#[test]
+fn policies() {
+    let pxe = client(&[7], "PXEClient", "");
+    let arm = client(&[11], "PXEClient", "");
+    let http = client(&[16], "HTTPClient", "");
+    let by = |boot_by, uefi_loader| BootPolicy {
+        boot_by,
+        uefi_loader,
+    };
+    let (tftp_only, http_only) = (by(Some(BootBy::Tftp), None), by(Some(BootBy::Http), None));
+    let chained = by(None, Some(UefiLoader::Snponly));
+    for (client, policy, file) in [
+        (&pxe, tftp_only, "boot/"),
+        (&pxe, http_only, ""),
+        (&pxe, chained, "ipxe/snponly.efi"),
+        (&arm, chained, "boot/"),
+        (&http, tftp_only, ""),
+        (&http, http_only, "http://"),
+        (&http, chained, "http://"),
+    ] {
+        let got = match choose(client, &boot(), policy, &MASTER).file {
+            BootFile::Tftp { path } => path,
+            BootFile::Http { url } => url,
+            other => format!("{other:?}").replace("Nothing", ""),
+        };
+        let matches = if file.is_empty() {
+            got.is_empty()
+        } else {
+            got.starts_with(file)
+        };
+        assert!(matches, "{got} {file}");
+    }
 }

@@ -6,8 +6,6 @@
 //! | [`hint`] | how a master says where it is (option 43) |
 //! | [`server`] | the master's side: leases, offers, boot files |
 //! | [`client`] | the node's side: an address, and where the master is |
-//!
-//! Directly connected clients only: what a relay passes on is counted and dropped.
 
 pub mod client;
 pub mod hint;
@@ -16,6 +14,9 @@ pub mod server;
 
 /// UDP port a server listens on (RFC 2131, section 4.1).
 pub const SERVER_PORT: u16 = 67;
+
+/// UDP port on which PXE's boot servers listen (PXE 2.1, section 2.2.3).
+pub const PROXY_PORT: u16 = 4011;
 
 /// UDP port a client listens on (RFC 2131, section 4.1).
 pub const CLIENT_PORT: u16 = 68;

@@ -26,9 +26,9 @@ fn everyone_reads(bytes: &[u8]) {
     let now = Duration::from_secs(1000);
     let answer = Answer::parse(bytes);
     if let Ok(request) = Request::parse(bytes) {
-        let _client = boot_choice::Client::of(&request);
+        let _client = boot_choice::Client::of(&request, &"lan".into());
     }
-    let mut server = Server::new(config()).expect("the network is sound");
+    let (mut server, _) = Server::new(config());
     server.handle_packet(bytes, &ARRIVAL, now, &Catalog);
     let node = client::Config {
         mac: answer.map_or(Mac([2; 6]), |answer| answer.mac),
@@ -79,9 +79,10 @@ proptest! {
         steps in prop::collection::vec((0..8_u8, 0..7_u8, 0..8_u8, 0..200_u64), 1..200),
     ) {
         let mut config = config();
-        config.networks[0].pool_last = std::net::Ipv4Addr::new(10, 1, 0, 103);
+        let pool = config.networks[0].pool.as_mut().expect("it has a pool");
+        pool.1 = std::net::Ipv4Addr::new(10, 1, 0, 103);
         config.networks[0].lease_seconds = 300;
-        let mut server = Server::new(config).expect("the network is sound");
+        let (mut server, _) = Server::new(config);
         let mut held = BTreeMap::new();
         let mut now = Duration::from_secs(1);
         for (who, what, which, wait) in steps {

@@ -55,7 +55,7 @@ fn check(name: &str, packet: &str, text: &str, answer: &str) {
 
 /// The datagram by which a server answers that has leased nothing but what a renewal needs.
 fn answer_to(packet: &[u8]) -> Vec<u8> {
-    let mut server = Server::new(config()).expect("the network is sound");
+    let (mut server, _) = Server::new(config());
     let [discover, request] = [INIT_DISCOVER, INIT_REQUEST].map(from_hex);
     let renewal = packet == from_hex(INIT_RENEW);
     let before = if renewal {
@@ -71,7 +71,7 @@ fn answer_to(packet: &[u8]) -> Vec<u8> {
                 Command::Send(datagram) | Command::SendAfterCommit { datagram, .. } => {
                     sent = datagram.bytes;
                 }
-                Command::Persist { .. } | Command::Report(_) => {}
+                Command::Persist { .. } | Command::Probe { .. } | Command::Report(_) => {}
             }
         }
     }
@@ -91,7 +91,7 @@ fn init_sends_what_the_fixtures_hold() {
         machine: (Arch::X86_64, Firmware::Uefi),
     };
     let start = Duration::from_secs(1000);
-    let mut server = Server::new(config()).expect("the network is sound");
+    let (mut server, _) = Server::new(config());
     let mut client = client::Client::new(node, 1, start);
     for (expected, now) in [
         (INIT_DISCOVER, start),
@@ -116,7 +116,7 @@ fn init_sends_what_the_fixtures_hold() {
                 Command::Send(datagram) | Command::SendAfterCommit { datagram, .. } => {
                     client.handle_packet(&datagram.bytes, now);
                 }
-                Command::Persist { .. } | Command::Report(_) => {}
+                Command::Persist { .. } | Command::Probe { .. } | Command::Report(_) => {}
             }
         }
     }

@@ -5,8 +5,7 @@ use std::net::Ipv4Addr;
 use super::Config;
 use crate::boot_choice::ClientArch;
 use crate::dhcp::NODE_VENDOR_CLASS;
-use crate::dhcp::packet::{Builder, Kind, code};
-use crate::identity::SystemUuid;
+use crate::dhcp::packet::{Builder, Kind, code, machine_id};
 
 /// Longest datagram we take, IP header included (option 57).
 const MAX_MESSAGE_SIZE: u16 = 1500;
@@ -86,10 +85,4 @@ fn describe(packet: Builder, config: &Config) -> Builder {
 /// Type 1 (Ethernet) and the address (RFC 2132, section 9.14).
 fn client_id(config: &Config) -> Vec<u8> {
     [&[1], config.mac.0.as_slice()].concat()
-}
-
-/// Type 0 and the UUID in the byte order of SMBIOS (RFC 4578, section 2.3); the swap is its
-/// own inverse.
-fn machine_id(uuid: SystemUuid) -> Vec<u8> {
-    [&[0], SystemUuid::from_smbios(uuid.0).0.as_slice()].concat()
 }

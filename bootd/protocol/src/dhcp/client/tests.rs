@@ -193,6 +193,8 @@ fn says_all_of_itself() {
         architectures: vec![7],
         machine_id: "123e4567-e89b-12d3-a456-426614174000".parse().ok(),
         relay_agent: None,
+        subnet_selection: None,
+        has_cookie: true,
     };
     assert_eq!(request, expected);
 }

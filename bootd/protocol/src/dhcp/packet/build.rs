@@ -2,10 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use dhcproto::Encoder;
-use dhcproto::error::EncodeResult;
-use dhcproto::v4::{OptionCode, encode_long_opt_bytes};
-
 use super::{
     AnswerKind, BOOT_REPLY, BOOT_REQUEST, ETHERNET, HEADER_LEN, Kind, MAGIC, MIN_LEN, Request, code,
 };
@@ -13,6 +9,9 @@ use crate::identity::Mac;
 
 const END: u8 = 255;
 const IP_AND_UDP: usize = 28;
+
+/// Bytes of options in a usual answer.
+const USUAL: usize = 160;
 
 /// Every client takes a datagram of this size, IP header included (RFC 2131, section 2).
 const EVERYONE_TAKES: u16 = 576;
@@ -33,8 +32,10 @@ pub struct Builder {
     addresses: [Ipv4Addr; 4],
     server_name: String,
     boot_file: String,
-    options: Vec<(u8, Vec<u8>)>,
+    /// The options as they are sent, one after the other.
+    options: Vec<u8>,
     relay_agent: Vec<u8>,
+    has_cookie: bool,
     limit: usize,
 }
 
@@ -62,8 +63,9 @@ impl Builder {
             addresses: [Ipv4Addr::UNSPECIFIED; 4],
             server_name: String::new(),
             boot_file: String::new(),
-            options: Vec::new(),
+            options: Vec::with_capacity(USUAL),
             relay_agent: Vec::new(),
+            has_cookie: true,
             limit: limit(None),
         };
         match kind {
@@ -76,21 +78,44 @@ impl Builder {
         }
     }
 
-    /// A server's packet in answer to `request`: transaction, flags, hardware address, relay
-    /// and option 82 are the client's (RFC 2131, section 4.3.1, table 3; RFC 3046, section 2.2).
+    /// A server's packet in answer to `request`: transaction, flags, hardware address, relay,
+    /// option 82 and option 61 are the client's (RFC 2131, section 4.3.1, table 3; RFC 3046,
+    /// section 2.2; RFC 6842, section 3).
     #[must_use]
     pub fn answer(kind: AnswerKind, request: &Request, server: Ipv4Addr) -> Self {
+        Builder {
+            limit: limit(request.max_message_size),
+            ..Builder::reply(request)
+        }
+        .option(code::MESSAGE_TYPE, [kind.code()])
+        .option(code::SERVER_ID, server.octets())
+        .option(
+            code::CLIENT_ID,
+            request.client_id.as_deref().unwrap_or_default(),
+        )
+    }
+
+    /// A server's packet in answer to plain BOOTP: 300 bytes, and options only if the client
+    /// has the magic cookie (RFC 1533, section 2).
+    #[must_use]
+    pub fn bootp_answer(request: &Request) -> Self {
+        Builder {
+            limit: MIN_LEN,
+            has_cookie: request.has_cookie,
+            ..Builder::reply(request)
+        }
+    }
+
+    fn reply(request: &Request) -> Self {
+        let relay_agent = request.relay_agent.as_ref().map(|it| it.raw.clone());
         let mut builder = Builder {
             op: BOOT_REPLY,
             flags: request.flags,
-            relay_agent: request.relay_agent.clone().unwrap_or_default(),
-            limit: limit(request.max_message_size),
+            relay_agent: relay_agent.unwrap_or_default(),
             ..Builder::request(Kind::Bootp, request.xid, request.mac)
         };
         builder.addresses[3] = request.giaddr;
         builder
-            .option(code::MESSAGE_TYPE, [kind.code()])
-            .option(code::SERVER_ID, server.octets())
     }
 
     /// The address that the client uses.
@@ -137,22 +162,26 @@ impl Builder {
         self
     }
 
-    /// Option 67, and the `file` field (128 bytes) as well if it fits with its NUL.
+    /// The `file` field (128 bytes): left empty if it does not fit with its NUL.
     #[must_use]
-    pub fn boot_file(mut self, file: &str) -> Self {
+    pub fn file_field(mut self, file: &str) -> Self {
         if file.len() < 128 {
             file.clone_into(&mut self.boot_file);
         }
-        self.option(code::BOOT_FILE, file)
+        self
     }
 
-    /// An option; an empty one is not written.
+    /// Option 67, and the `file` field (128 bytes) as well if it fits with its NUL.
+    #[must_use]
+    pub fn boot_file(self, file: &str) -> Self {
+        self.file_field(file).option(code::BOOT_FILE, file)
+    }
+
+    /// An option; an empty one is not written, one above 255 bytes in several pieces
+    /// (RFC 3396).
     #[must_use]
     pub fn option(mut self, code: u8, content: impl AsRef<[u8]>) -> Self {
-        let content = content.as_ref();
-        if !content.is_empty() {
-            self.options.push((code, content.to_vec()));
-        }
+        put_option(&mut self.options, code, content.as_ref());
         self
     }
 
@@ -167,62 +196,78 @@ impl Builder {
     #[must_use]
     pub fn build(&self) -> Built {
         let mut bytes = self.header();
+        if !self.has_cookie {
+            bytes.resize(MIN_LEN, 0);
+            let left_out = Vec::new();
+            return Built { bytes, left_out };
+        }
+        bytes.extend(MAGIC);
         let mut left_out = Vec::new();
         let tail = self.tail();
-        for (code, content) in &self.options {
-            let option = long_option(*code, content);
+        let mut rest = self.options.as_slice();
+        while let [code, ..] = *rest {
+            let (option, after) = rest.split_at(option_len(rest));
             if bytes.len() + option.len() + tail.len() <= self.limit {
-                bytes.extend(option);
+                bytes.extend_from_slice(option);
             } else {
-                left_out.push(*code);
+                left_out.push(code);
             }
+            rest = after;
         }
         bytes.extend(tail);
         bytes.resize(bytes.len().max(MIN_LEN), 0);
         Built { bytes, left_out }
     }
 
+    /// All before the magic cookie (RFC 2131, section 2, figure 1).
     fn header(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(MIN_LEN);
-        encoded(&mut bytes, |encoder| {
-            encoder.write([self.op, ETHERNET, 6, 0])?;
-            encoder.write_u32(self.xid)?;
-            encoder.write_u16(self.secs)?;
-            encoder.write_u16(self.flags)?;
-            for address in self.addresses {
-                encoder.write(address.octets())?;
-            }
-            encoder.write_fill_bytes(&self.mac.0, 16)?;
-            encoder.write_fill_bytes(self.server_name.as_bytes(), 64)?;
-            encoder.write_fill_bytes(self.boot_file.as_bytes(), 128)?;
-            encoder.write(MAGIC)
-        });
-        debug_assert_eq!(bytes.len(), HEADER_LEN);
+        let mut bytes = Vec::with_capacity(USUAL + MIN_LEN);
+        bytes.extend([self.op, ETHERNET, 6, 0]);
+        bytes.extend(self.xid.to_be_bytes());
+        bytes.extend(self.secs.to_be_bytes());
+        bytes.extend(self.flags.to_be_bytes());
+        for address in self.addresses {
+            bytes.extend(address.octets());
+        }
+        for (field, end) in [
+            (self.mac.0.as_slice(), 44),
+            (self.server_name.as_bytes(), 108),
+            (self.boot_file.as_bytes(), 236),
+        ] {
+            bytes.extend_from_slice(field);
+            bytes.resize(end, 0);
+        }
+        debug_assert_eq!(bytes.len(), HEADER_LEN - MAGIC.len());
         bytes
     }
 
     /// Option 82 byte for byte as it came, and the end.
     fn tail(&self) -> Vec<u8> {
-        let mut tail = long_option(code::RELAY_AGENT, &self.relay_agent);
+        let mut tail = Vec::with_capacity(self.relay_agent.len() + 3);
+        put_option(&mut tail, code::RELAY_AGENT, &self.relay_agent);
         tail.push(END);
         tail
     }
 }
 
-/// One option; above 255 bytes in several pieces (RFC 3396).
-fn long_option(code: u8, content: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(content.len() + 2);
-    encoded(&mut bytes, |encoder| {
-        encode_long_opt_bytes(OptionCode::from(code), content, encoder)
-    });
-    bytes
+fn put_option(bytes: &mut Vec<u8>, code: u8, content: &[u8]) {
+    for piece in content.chunks(usize::from(u8::MAX)) {
+        // A piece is at most 255 bytes long.
+        bytes.extend([code, u8::try_from(piece.len()).unwrap_or(u8::MAX)]);
+        bytes.extend_from_slice(piece);
+    }
 }
 
-/// Encodes into `bytes`. dhcproto's encoder fails only where a field is too long for its
-/// place or a position overflows, which the fields above cannot.
-fn encoded(bytes: &mut Vec<u8>, write: impl FnOnce(&mut Encoder<'_>) -> EncodeResult<()>) {
-    let result = write(&mut Encoder::new(bytes));
-    debug_assert!(result.is_ok(), "{result:?}");
+/// Length of the first of `options`, with all its pieces: only a full piece is continued.
+fn option_len(options: &[u8]) -> usize {
+    let mut len = 0;
+    while let [code, piece, ..] = options[len..] {
+        len += 2 + usize::from(piece);
+        if piece < u8::MAX || options.get(len) != Some(&code) {
+            break;
+        }
+    }
+    len
 }
 
 /// Room for the UDP payload, given option 57: never below what every client must take, never
@@ -237,6 +282,7 @@ fn limit(max_message_size: Option<u16>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dhcp::packet::RelayAgent;
 
     fn client() -> Request {
         let packet = Builder::request(Kind::Discover, 7, Mac([2, 0, 0, 0, 0, 1])).build();
@@ -258,7 +304,7 @@ mod tests {
     fn relay_information_goes_back_unchanged_and_last() {
         let relay = vec![9; 300];
         let request = Request {
-            relay_agent: Some(relay.clone()),
+            relay_agent: Some(RelayAgent::parse(&relay)),
             max_message_size: Some(1500),
             ..client()
         };

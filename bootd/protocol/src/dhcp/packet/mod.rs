@@ -7,16 +7,18 @@
 mod answer;
 mod build;
 mod options;
+mod relay;
 mod request;
 
 pub use answer::{Answer, AnswerKind};
 pub use build::{Builder, Built};
+pub use relay::RelayAgent;
 pub use request::{Kind, Request};
 
 use dhcproto::v4::borrowed::Message;
 use options::Options;
 
-use crate::identity::Mac;
+use crate::identity::{Mac, SystemUuid};
 
 /// Length of everything before the options, magic cookie included.
 pub const HEADER_LEN: usize = 240;
@@ -29,7 +31,8 @@ const ETHERNET: u8 = 1;
 const BOOT_REQUEST: u8 = 1;
 const BOOT_REPLY: u8 = 2;
 
-/// The option codes (RFC 2132, RFC 3004, RFC 3046, RFC 4578, and iPXE's own 175) that we read or write.
+/// The option codes (RFC 2132, RFC 3004, RFC 3011, RFC 3046, RFC 4578, and iPXE's own 175) that
+/// we read or write.
 pub mod code {
     #![expect(missing_docs, reason = "the names are those of the RFCs")]
     pub const SUBNET_MASK: u8 = 1;
@@ -54,7 +57,9 @@ pub mod code {
     pub const USER_CLASS: u8 = 77;
     pub const RELAY_AGENT: u8 = 82;
     pub const CLIENT_ARCH: u8 = 93;
+    pub const NETWORK_INTERFACE: u8 = 94;
     pub const MACHINE_ID: u8 = 97;
+    pub const SUBNET_SELECTION: u8 = 118;
     pub const IPXE: u8 = 175;
 }
 
@@ -95,10 +100,19 @@ pub enum PacketError {
     OptionMissing(u8),
 }
 
+/// The content of option 97: type 0 and the UUID in the byte order of SMBIOS (RFC 4578, section
+/// 2.3); the swap is its own inverse.
+#[must_use]
+pub fn machine_id(uuid: SystemUuid) -> Vec<u8> {
+    [&[0], SystemUuid::from_smbios(uuid.0).0.as_slice()].concat()
+}
+
 /// A packet whose header has been checked.
 struct Checked<'a> {
     header: Message<'a>,
     mac: Mac,
+    /// Whether the options begin with the magic cookie; plain BOOTP need not have it.
+    has_cookie: bool,
     options: Options,
 }
 
@@ -116,14 +130,21 @@ fn check(bytes: &[u8], direction: u8) -> Result<Checked<'_>, PacketError> {
         return Err(PacketError::HardwareLength(hlen));
     }
     let cookie = [bytes[236], bytes[237], bytes[238], bytes[239]];
-    if cookie != MAGIC {
+    let has_cookie = cookie == MAGIC;
+    if !has_cookie && direction == BOOT_REPLY {
         return Err(PacketError::MagicCookie(cookie));
     }
     let mac = station(header.chaddr())?;
-    let options = Options::read(bytes, &header);
+    // Without the cookie the vendor area is some vendor's own (RFC 951, section 3).
+    let options = if has_cookie {
+        Options::read(bytes, &header)
+    } else {
+        Options::default()
+    };
     Ok(Checked {
         header,
         mac,
+        has_cookie,
         options,
     })
 }

@@ -1,22 +1,24 @@
 //! The options of one packet, each whole (RFC 3396), by code.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::borrowed::{DhcpOptionIterator, Message};
 
 use super::{PacketError, code};
 
+/// Options in a usual packet.
+const USUAL: usize = 16;
+
 /// Raw contents by code; a code that stands several times is joined in order of appearance.
 #[derive(Debug, Default)]
-pub(super) struct Options(BTreeMap<u8, Vec<u8>>);
+pub(super) struct Options(Vec<(u8, Vec<u8>)>);
 
 impl Options {
     /// Reads the options field, then `file` and `sname` where option 52 says that they hold
     /// options too (RFC 2131, section 4.1: in this order). Stops at the first option that
     /// runs over the end; those before it count.
     pub(super) fn read(bytes: &[u8], header: &Message<'_>) -> Self {
-        let mut options = Options::default();
+        let mut options = Options(Vec::with_capacity(USUAL));
         options.take(header.opts());
         let overload = options
             .raw(code::OVERLOAD)
@@ -33,13 +35,17 @@ impl Options {
 
     fn take(&mut self, options: DhcpOptionIterator<'_>) {
         for option in options {
-            let content = self.0.entry(option.code().into()).or_default();
-            content.extend_from_slice(option.data());
+            let code = option.code().into();
+            match self.0.iter_mut().find(|(it, _)| *it == code) {
+                Some((_, content)) => content.extend_from_slice(option.data()),
+                None => self.0.push((code, option.data().to_vec())),
+            }
         }
     }
 
     pub(super) fn raw(&self, code: u8) -> Option<&[u8]> {
-        self.0.get(&code).map(Vec::as_slice)
+        let found = self.0.iter().find(|(it, _)| *it == code);
+        found.map(|(_, content)| content.as_slice())
     }
 
     pub(super) fn bytes(&self, code: u8) -> Option<Vec<u8>> {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{BOOT_REQUEST, PacketError, check, code, options::Options};
+use super::{BOOT_REQUEST, PacketError, RelayAgent, check, code, options::Options};
 use crate::identity::{Mac, SystemUuid};
 
 /// What a client wants (RFC 2131, section 3.1, table 2).
@@ -59,8 +59,12 @@ pub struct Request {
     pub architectures: Vec<u16>,
     /// Option 97, type 0 (RFC 4578, section 2.3).
     pub machine_id: Option<SystemUuid>,
-    /// Option 82, raw: what a relay added (RFC 3046).
-    pub relay_agent: Option<Vec<u8>>,
+    /// Option 82: what a relay added (RFC 3046).
+    pub relay_agent: Option<RelayAgent>,
+    /// Option 118: an address of the network that the client wants to be of (RFC 3011).
+    pub subnet_selection: Option<Ipv4Addr>,
+    /// Whether the packet has options at all; plain BOOTP need not (RFC 951, section 3).
+    pub has_cookie: bool,
 }
 
 impl Request {
@@ -90,7 +94,9 @@ impl Request {
             user_classes: user_classes(options.raw(code::USER_CLASS).unwrap_or_default()),
             architectures: architectures(options),
             machine_id: machine_id(options),
-            relay_agent: options.bytes(code::RELAY_AGENT),
+            relay_agent: options.raw(code::RELAY_AGENT).map(RelayAgent::parse),
+            subnet_selection: options.address(code::SUBNET_SELECTION)?,
+            has_cookie: packet.has_cookie,
         })
     }
 

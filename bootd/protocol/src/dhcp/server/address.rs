@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::lease::Promise;
 use super::{DropReason, Event, LeaseState, Question, Refusal, Server};
 use crate::identity::Mac;
 
@@ -14,9 +15,10 @@ const FULL_FOR: Duration = Duration::from_secs(1);
 
 impl Question<'_> {
     /// The address reserved for the client, if this network can have it.
-    fn reserved(&self) -> Option<Ipv4Addr> {
-        let reserved = self.wishes.reservation(self.request.mac).ip;
-        reserved.filter(|ip| self.network.has_host(*ip) && *ip != self.network.server)
+    pub(super) fn reserved(&self) -> Option<Ipv4Addr> {
+        self.wish
+            .ip
+            .filter(|ip| self.network.has_host(*ip) && *ip != self.address)
     }
 
     /// Whether the catalog lets the client have `ip`.
@@ -29,7 +31,7 @@ impl Question<'_> {
         }
         match self.wishes.reserved_for(ip) {
             Some(owner) if owner != self.request.mac => Err(Refusal::ReservedFor(owner)),
-            Some(_) | None if self.network.pool_has(ip) => Ok(()),
+            Some(_) | None if self.network.pool_has(ip) && ip != self.address => Ok(()),
             Some(_) | None => Err(Refusal::NotInPool),
         }
     }
@@ -85,14 +87,38 @@ impl Server {
         }
     }
 
+    /// Keeps `ip` for the client until it takes it up.
+    pub(super) fn promise(
+        &mut self,
+        question: &Question<'_>,
+        ip: Ipv4Addr,
+    ) -> Result<(), DropReason> {
+        let promise = Promise {
+            mac: question.request.mac,
+            until: question.now.saturating_add(self.config.offer_time),
+            known: question.wish.known,
+        };
+        if self.book.promise(ip, promise, self.config.max_offers) {
+            Ok(())
+        } else {
+            Err(DropReason::TooManyOffers)
+        }
+    }
+
     /// Looks through the pool from a place that depends on the client alone, so that a client
     /// tends to get its address again even when all leases are lost.
     fn search_pool(&mut self, question: &Question<'_>) -> Result<Ipv4Addr, DropReason> {
         let network = &question.network;
-        let full = DropReason::PoolFull(network.pool_first, network.pool_last);
-        let look_again = self.full.get(&network.server).copied();
+        let Some((first, last)) = network.pool else {
+            return Err(DropReason::NoPool);
+        };
+        if !question.wish.known && self.only_nodes_left(question) {
+            return Err(DropReason::KeptForNodes(first, last));
+        }
+        let full = DropReason::PoolFull(first, last);
+        let look_again = self.full.get(&network.subnet).copied();
         if look_again.is_some_and(|then| question.now < then) {
-            return Err(full);
+            return self.rob_stranger(question).ok_or(full);
         }
         let mut oldest: Option<(Duration, Ipv4Addr)> = None;
         let pool = network.pool_from(hash(question.request.mac));
@@ -109,10 +135,35 @@ impl Server {
             let candidate = (lease.until, ip);
             oldest = Some(oldest.map_or(candidate, |best| best.min(candidate)));
         }
-        oldest.map(|(_, ip)| ip).ok_or_else(|| {
-            let then = question.now.saturating_add(FULL_FOR);
-            self.full.insert(network.server, then);
-            full
+        if let Some((_, ip)) = oldest {
+            return Ok(ip);
+        }
+        let then = question.now.saturating_add(FULL_FOR);
+        self.full.insert(network.subnet, then);
+        self.rob_stranger(question).ok_or(full)
+    }
+
+    /// Whether what is free of the pool is kept for nodes: as many addresses as there are
+    /// nodes, up to a quarter of the pool. A flood of strangers then leaves nodes an address.
+    fn only_nodes_left(&self, question: &Question<'_>) -> bool {
+        let size = question.network.pool_size();
+        let kept = self.config.nodes.min(size / 4);
+        let used = self.used.get(&question.network.subnet).copied();
+        kept > 0 && used.unwrap_or(0) >= size - kept
+    }
+
+    /// For a node, an address that is only on offer to a stranger.
+    fn rob_stranger(&self, question: &Question<'_>) -> Option<Ipv4Addr> {
+        if !question.wish.known {
+            return None;
+        }
+        let mac = question.request.mac;
+        let mut pool = question.network.pool_from(hash(mac));
+        pool.find(|ip| {
+            let promised = self
+                .book
+                .is_only_promised_to_stranger(*ip, mac, question.now);
+            promised && question.allowed(*ip).is_ok()
         })
     }
 }

@@ -1,39 +1,30 @@
 //! One packet, one answer: the exchanges of RFC 2131, section 4.3.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{
-    Arrival, Client, Command, DropReason, Event, Lease, LeaseState, Offer, Question, Refusal,
-    Request, Server, Wishes, reply,
-};
+use super::network::lease_time;
+use super::reply::{self, To};
+use super::{Command, DropReason, Event, Lease, LeaseState, Offer, Question, Refusal, Server};
 use crate::boot_choice::{self, Choice};
 use crate::dhcp::packet::{AnswerKind, Builder, Kind, code};
 
+/// A foreign server is told of again after this long.
+const FOREIGN_AGAIN: Duration = Duration::from_secs(3600);
+
+/// Foreign servers that are remembered: whoever makes up more is not told of.
+const MAX_FOREIGN: usize = 64;
+
 impl Server {
-    pub(super) fn handle_request(
-        &mut self,
-        request: Request,
-        arrival: &Arrival,
-        now: Duration,
-        wishes: &dyn Wishes,
-    ) -> Result<(), DropReason> {
-        let network = self.network_of(&request, arrival)?;
-        let question = Question {
-            client: Client::of(&request),
-            request,
-            network,
-            arrival,
-            now,
-            wishes,
-        };
+    pub(super) fn answer(&mut self, question: &Question<'_>) -> Result<(), DropReason> {
         match question.request.kind {
-            Kind::Bootp => Err(DropReason::Bootp),
-            Kind::Discover => self.discover(&question),
-            Kind::Request => self.request(&question),
-            Kind::Decline => self.decline(&question),
-            Kind::Release => self.release(&question),
-            Kind::Inform => self.inform(&question),
+            Kind::Bootp => self.bootp(question),
+            Kind::Discover => self.discover(question),
+            Kind::Request => self.request(question),
+            Kind::Decline => self.decline(question),
+            Kind::Release => self.release(question),
+            Kind::Inform => self.inform(question),
         }
     }
 
@@ -41,15 +32,14 @@ impl Server {
     fn discover(&mut self, question: &Question<'_>) -> Result<(), DropReason> {
         let choice = self.choose(question)?;
         let ip = self.allocate(question)?;
-        let until = question.now.saturating_add(self.config.offer_time);
-        let (mac, most) = (question.request.mac, self.config.max_offers);
-        if !self.book.promise(ip, mac, until, most) {
-            return Err(DropReason::TooManyOffers);
+        if self.must_probe(question, ip)? {
+            return Ok(());
         }
+        self.promise(question, ip)?;
         let packet = self.packet(AnswerKind::Offer, question, Some(ip), &choice);
         self.counters.offers += 1;
-        // By broadcast whatever `ciaddr` says: nobody has our offers sent to a third party.
-        let datagram = self.finish(question, Ipv4Addr::UNSPECIFIED, &packet);
+        // Whatever `ciaddr` says: nobody has our offers sent to a third party.
+        let datagram = self.finish(question, To::Newcomer(ip), &packet);
         self.commands.push_back(Command::Send(datagram));
         self.report(Event::Offered {
             client: question.client.clone(),
@@ -64,8 +54,9 @@ impl Server {
         let request = &question.request;
         let ciaddr = Some(request.ciaddr).filter(|it| !it.is_unspecified());
         match (request.server_id, request.requested_ip, ciaddr) {
-            (Some(server), _, _) if server != question.network.server => {
+            (Some(server), _, _) if !question.is_us(server) => {
                 self.book.withdraw(request.mac);
+                self.note_foreign(question, server);
                 Err(DropReason::OtherServer(server))
             }
             (Some(_), Some(ip), None) => self.selecting(question, ip),
@@ -112,7 +103,7 @@ impl Server {
     /// Whether `ip` is on record as the client's; `None` if nothing of this network is.
     fn record(&self, question: &Question<'_>, ip: Ipv4Addr) -> Option<bool> {
         let mac = question.request.mac;
-        let reserved = question.wishes.reservation(mac).ip;
+        let reserved = question.wish.ip;
         let leased = self.book.history(mac).map(|lease| lease.ip);
         let mut known = leased
             .chain(reserved)
@@ -138,6 +129,7 @@ impl Server {
             hostname: None,
             state: LeaseState::Declined,
             until,
+            place: question.client.place.clone(),
         });
         self.report(Event::Declined {
             mac: request.mac,
@@ -160,7 +152,7 @@ impl Server {
 
     /// Section 4.3.5: the client has an address and wants the rest. Only to an address of
     /// this network, so that nobody can have our packets sent elsewhere.
-    fn inform(&mut self, question: &Question<'_>) -> Result<(), DropReason> {
+    pub(super) fn inform(&mut self, question: &Question<'_>) -> Result<(), DropReason> {
         let ip = question.request.ciaddr;
         if !question.network.has_host(ip) {
             return Err(DropReason::Senseless);
@@ -170,7 +162,7 @@ impl Server {
             .packet(AnswerKind::Ack, question, None, &choice)
             .ciaddr(ip);
         self.counters.acks += 1;
-        let datagram = self.finish(question, ip, &packet);
+        let datagram = self.finish(question, To::Owner(ip), &packet);
         self.commands.push_back(Command::Send(datagram));
         self.report(Event::Informed {
             client: question.client.clone(),
@@ -181,21 +173,29 @@ impl Server {
     }
 
     fn grant(&mut self, question: &Question<'_>, ip: Ipv4Addr, choice: Choice) {
-        let (request, network) = (&question.request, &question.network);
+        let request = &question.request;
         self.give_back_others(question, ip);
         let packet = self
             .packet(AnswerKind::Ack, question, Some(ip), &choice)
             .ciaddr(request.ciaddr);
-        let until = question.now.saturating_add(network.lease_time());
+        let until = question
+            .now
+            .saturating_add(lease_time(question.lease_seconds()));
         let ticket = self.persist(Lease {
             ip,
             mac: request.mac,
-            hostname: question.wishes.reservation(request.mac).hostname,
+            hostname: question.wish.hostname.map(str::to_owned),
             state: LeaseState::Bound,
             until,
+            place: question.client.place.clone(),
         });
         self.counters.acks += 1;
-        let datagram = self.finish(question, request.ciaddr, &packet);
+        let to = if request.ciaddr.is_unspecified() {
+            To::Newcomer(ip)
+        } else {
+            To::Owner(request.ciaddr)
+        };
+        let datagram = self.finish(question, to, &packet);
         self.commands
             .push_back(Command::SendAfterCommit { ticket, datagram });
         self.report(Event::Leased {
@@ -207,14 +207,17 @@ impl Server {
     }
 
     /// A NAK goes to everyone on the wire: the client may not use the address that it could
-    /// be reached at (section 4.1).
+    /// be reached at (section 4.1). A relay is told to broadcast it (section 4.3.2).
     fn refuse(&mut self, question: &Question<'_>, ip: Ipv4Addr, why: Refusal) {
-        let (request, server) = (&question.request, question.network.server);
+        let request = &question.request;
         self.book.withdraw(request.mac);
-        let packet = Builder::answer(AnswerKind::Nak, request, server)
+        let mut packet = Builder::answer(AnswerKind::Nak, request, question.server)
             .option(code::MESSAGE, why.to_string());
+        if !request.giaddr.is_unspecified() {
+            packet = packet.broadcast();
+        }
         self.counters.naks += 1;
-        let datagram = self.finish(question, Ipv4Addr::UNSPECIFIED, &packet);
+        let datagram = self.finish(question, To::Everybody, &packet);
         self.commands.push_back(Command::Send(datagram));
         self.report(Event::Refused {
             mac: request.mac,
@@ -223,37 +226,40 @@ impl Server {
         });
     }
 
-    fn choose(&self, question: &Question<'_>) -> Result<Choice, DropReason> {
-        let offer = question.wishes.offer(&question.client);
-        if let Offer::Ignore { reason } = offer {
-            return Err(DropReason::Ignored(reason));
+    pub(super) fn choose(&self, question: &Question<'_>) -> Result<Choice, DropReason> {
+        if let Offer::Ignore { reason } = &question.wish.offer {
+            return Err(DropReason::Ignored(Arc::clone(reason)));
         }
-        let master = self.master(&question.network);
-        Ok(boot_choice::choose(&question.client, &offer, &master))
+        let (client, offer) = (&question.client, &question.wish.offer);
+        let master = self.master(question);
+        Ok(boot_choice::choose(
+            client,
+            offer,
+            question.policy(),
+            &master,
+        ))
     }
 
     /// An answer with everything, for the client to have `lease`.
-    fn packet(
+    pub(super) fn packet(
         &self,
         kind: AnswerKind,
         question: &Question<'_>,
         lease: Option<Ipv4Addr>,
         choice: &Choice,
     ) -> Builder {
-        let (request, network) = (&question.request, &question.network);
-        let packet = Builder::answer(kind, request, network.server);
+        let packet = Builder::answer(kind, &question.request, question.server);
         let packet = match lease {
-            Some(ip) => reply::lease_times(packet.yiaddr(ip), network.lease_seconds),
+            Some(ip) => reply::lease_times(packet.yiaddr(ip), question.lease_seconds()),
             None => packet,
         };
-        let kept = question.wishes.reservation(request.mac);
-        reply::configuration(packet, network, &choice.file, kept.hostname.as_deref())
+        reply::configuration(packet, question, &choice.file)
     }
 
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         question: &Question<'_>,
-        to: Ipv4Addr,
+        to: To,
         packet: &Builder,
     ) -> super::Datagram {
         let built = packet.build();
@@ -263,16 +269,29 @@ impl Server {
                 codes: built.left_out,
             });
         }
-        reply::datagram(to, question.network.server, question.arrival, built.bytes)
+        reply::datagram(question, to, built.bytes)
     }
 
     fn check_chosen(&self, question: &Question<'_>) -> Result<(), DropReason> {
         match question.request.server_id {
-            Some(server) if server != question.network.server => {
-                Err(DropReason::OtherServer(server))
-            }
+            Some(server) if !question.is_us(server) => Err(DropReason::OtherServer(server)),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// A client has chosen another server: people are told, once an hour.
+    pub(super) fn note_foreign(&mut self, question: &Question<'_>, server: Ipv4Addr) {
+        let again = question.now.saturating_sub(FOREIGN_AGAIN);
+        let told = self.foreign.get(&server);
+        if told.is_some_and(|then| *then > again) || self.foreign.len() >= MAX_FOREIGN {
+            return;
+        }
+        self.foreign.insert(server, question.now);
+        self.report(Event::ForeignServer {
+            server,
+            network: Arc::clone(&question.network.name),
+            mode: question.network.mode,
+        });
     }
 
     /// The client's lease of `ip`.
@@ -283,7 +302,7 @@ impl Server {
     }
 
     /// A client has one address in a network: whoever takes another gives the old one back.
-    fn give_back_others(&mut self, question: &Question<'_>, ip: Ipv4Addr) {
+    pub(super) fn give_back_others(&mut self, question: &Question<'_>, ip: Ipv4Addr) {
         let others: Vec<Lease> = self
             .book
             .history(question.request.mac)

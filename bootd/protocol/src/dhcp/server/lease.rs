@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::boot_choice::Place;
 use crate::identity::Mac;
 
 /// What became of an address; one for each address.
@@ -19,6 +21,8 @@ pub struct Lease {
     pub state: LeaseState,
     /// Until when that holds, since the origin of `now`; [`Duration::MAX`] is for ever.
     pub until: Duration,
+    /// Where the client was.
+    pub place: Place,
 }
 
 /// What became of an address.
@@ -40,10 +44,15 @@ impl Lease {
     }
 }
 
+/// For whom an address is kept, and how firmly.
 #[derive(Debug, Clone, Copy)]
-struct Promise {
-    mac: Mac,
-    until: Duration,
+pub(super) struct Promise {
+    /// To whom.
+    pub(super) mac: Mac,
+    /// Until when.
+    pub(super) until: Duration,
+    /// Whether it is a node: strangers' promises give way to nodes'.
+    pub(super) known: bool,
 }
 
 /// Who has which address, and to whom which is promised.
@@ -95,11 +104,35 @@ impl Book {
             let own = lease.mac == mac && lease.state == LeaseState::Bound;
             lease.is_live(now) && !own
         });
-        let promised = self
-            .promises
-            .get(&ip)
-            .is_some_and(|promise| promise.mac != mac && now < promise.until);
-        !leased && !promised
+        !leased && self.promise_to_other(ip, mac, now).is_none()
+    }
+
+    /// Whether nothing but a promise to a stranger keeps `ip` from `mac`.
+    pub(super) fn is_only_promised_to_stranger(
+        &self,
+        ip: Ipv4Addr,
+        mac: Mac,
+        now: Duration,
+    ) -> bool {
+        let leased = self.leases.get(&ip).is_some_and(|it| it.is_live(now));
+        let promise = self.promise_to_other(ip, mac, now);
+        !leased && promise.is_some_and(|promise| !promise.known)
+    }
+
+    fn promise_to_other(&self, ip: Ipv4Addr, mac: Mac, now: Duration) -> Option<&Promise> {
+        let promise = self.promises.get(&ip)?;
+        (promise.mac != mac && now < promise.until).then_some(promise)
+    }
+
+    /// How many addresses from the first to the last of a pool are leased or kept back.
+    pub(super) fn used(&self, pool: RangeInclusive<Ipv4Addr>, now: Duration) -> u32 {
+        let live = self.leases.range(pool).filter(|(_, it)| it.is_live(now));
+        u32::try_from(live.count()).unwrap_or(u32::MAX)
+    }
+
+    /// How many leases there are, of any state.
+    pub(super) fn len(&self) -> usize {
+        self.leases.len()
     }
 
     /// The address on offer to `mac`.
@@ -107,18 +140,24 @@ impl Book {
         self.promised_to.get(&mac).copied()
     }
 
-    /// Keeps `ip` for `mac` for a while, in the place of an earlier promise to it. False if
-    /// there are `most` promises to others already.
-    pub(super) fn promise(&mut self, ip: Ipv4Addr, mac: Mac, until: Duration, most: usize) -> bool {
-        self.withdraw(mac);
-        if self.promises.len() >= most {
+    /// Keeps `ip` for a client for a while, in the place of an earlier promise to it. False if
+    /// there are `most` promises to others already; a node's takes the place of a stranger's.
+    pub(super) fn promise(&mut self, ip: Ipv4Addr, promise: Promise, most: usize) -> bool {
+        self.withdraw(promise.mac);
+        if self.promises.len() >= most && !(promise.known && self.drop_stranger()) {
             return false;
         }
-        if let Some(old) = self.promises.insert(ip, Promise { mac, until }) {
+        if let Some(old) = self.promises.insert(ip, promise) {
             self.promised_to.remove(&old.mac);
         }
-        self.promised_to.insert(mac, ip);
+        self.promised_to.insert(promise.mac, ip);
         true
+    }
+
+    /// Takes back one promise to a stranger, if there is one.
+    fn drop_stranger(&mut self) -> bool {
+        let stranger = self.promises.values().find(|it| !it.known).map(|it| it.mac);
+        stranger.map(|mac| self.withdraw(mac)).is_some()
     }
 
     /// Takes back what was promised to `mac`.
@@ -152,7 +191,12 @@ mod tests {
             hostname: None,
             state,
             until: S,
+            place: Place::default(),
         }
+    }
+
+    fn promise(mac: Mac, until: Duration, known: bool) -> Promise {
+        Promise { mac, until, known }
     }
 
     #[test]
@@ -174,13 +218,27 @@ mod tests {
     #[test]
     fn promises_bind_for_a_while_and_are_bounded() {
         let mut book = Book::default();
-        assert!(book.promise(IP, A, S, 1));
+        assert!(book.promise(IP, promise(A, S, false), 1));
         assert!(!book.is_free_for(IP, B, Duration::ZERO));
-        assert!(!book.promise(Ipv4Addr::LOCALHOST, B, S, 1));
-        assert!(book.promise(IP, A, S, 1), "the same again is no second");
+        let other = Ipv4Addr::LOCALHOST;
+        assert!(!book.promise(other, promise(B, S, false), 1));
+        let again = promise(A, S, false);
+        assert!(book.promise(IP, again, 1), "the same again is no second");
         book.sweep(S);
         assert_eq!(book.promised(A), None);
-        assert!(book.promise(IP, B, S * 2, 1));
+        assert!(book.promise(IP, promise(B, S * 2, false), 1));
+    }
+
+    #[test]
+    fn strangers_give_way_to_nodes() {
+        let mut book = Book::default();
+        assert!(book.promise(IP, promise(A, S, false), 1));
+        assert!(book.is_only_promised_to_stranger(IP, B, Duration::ZERO));
+        let other = Ipv4Addr::LOCALHOST;
+        assert!(book.promise(other, promise(B, S, true), 1));
+        assert_eq!((book.promised(A), book.promised(B)), (None, Some(other)));
+        assert!(!book.promise(IP, promise(A, S, true), 1));
+        assert!(!book.is_only_promised_to_stranger(other, A, Duration::ZERO));
     }
 
     #[test]

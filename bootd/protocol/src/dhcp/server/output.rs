@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Lease;
+use super::{Lease, Mode};
 use crate::boot_choice::{Client, Why};
 use crate::dhcp::packet::PacketError;
 use crate::identity::Mac;
@@ -29,6 +30,14 @@ pub enum Command {
         /// What to send.
         datagram: Datagram,
     },
+    /// Ask the network whether somebody uses this address, and call
+    /// [`handle_in_use`](super::Server::handle_in_use) if so.
+    Probe {
+        /// The address.
+        ip: Ipv4Addr,
+        /// The interface to ask on by ARP; `None` is by ICMP echo, wherever the address is.
+        interface: Option<u32>,
+    },
     /// Tell people.
     Report(Event),
 }
@@ -36,12 +45,16 @@ pub enum Command {
 /// A UDP datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
-    /// Index of the interface it leaves by: the one the question came in by.
+    /// Index of the interface it leaves by: the one the question came in by, or 0 where the
+    /// routes decide.
     pub interface: u32,
-    /// Its source: the address that option 54 names, port 67.
+    /// Its source: our address, and the port that the question came to.
     pub source: SocketAddrV4,
     /// Its destination.
     pub destination: SocketAddrV4,
+    /// The station that it goes to in a frame of its own: the client does not have the address
+    /// yet, so nobody could ask it for its station (RFC 2131, section 4.1).
+    pub link: Option<Mac>,
     /// Its payload.
     pub bytes: Vec<u8>,
 }
@@ -103,6 +116,22 @@ pub enum Event {
         /// Until when, since the origin of `now`.
         until: Duration,
     },
+    /// A probe found an address in use: nobody gets it for a while.
+    InUse {
+        /// Which.
+        ip: Ipv4Addr,
+        /// Until when, since the origin of `now`.
+        until: Duration,
+    },
+    /// Another DHCP server is on a network: a client has chosen it. Told once an hour for each.
+    ForeignServer {
+        /// The server.
+        server: Ipv4Addr,
+        /// The network.
+        network: Arc<str>,
+        /// What we are there.
+        mode: Mode,
+    },
     /// A client did not get the address reserved for it, since somebody else has it.
     ReservationBusy {
         /// Who.
@@ -155,18 +184,33 @@ pub enum DropReason {
     /// Not a client's packet.
     #[error("malformed: {0}")]
     Malformed(#[from] PacketError),
-    /// Plain BOOTP.
-    #[error("plain BOOTP is not served")]
+    /// Plain BOOTP, from a client without a reserved address.
+    #[error("plain BOOTP is not served without a reserved address (network.bootp)")]
     Bootp,
-    /// It came through a relay.
-    #[error("relay {0}: relayed networks are not served")]
-    Relayed(Ipv4Addr),
-    /// It came in at an address that no network names as its server.
-    #[error("no network has {0} as its server")]
+    /// It is of an address that no network of the catalog holds.
+    #[error("{0} is of no network of the catalog")]
     NoNetwork(Ipv4Addr),
+    /// The catalog says that its network is not served.
+    #[error("network {0} is off")]
+    NetworkOff(Arc<str>),
     /// The catalog says that it is not ours.
     #[error("ignored: {0}")]
-    Ignored(String),
+    Ignored(Arc<str>),
+    /// A boot server beside a DHCP server has nothing for it.
+    #[error("it does not boot from the network")]
+    NotBooting,
+    /// It is for the network's DHCP server.
+    #[error("it is for the network's DHCP server")]
+    NotOurs,
+    /// The network has nothing but reserved addresses.
+    #[error("the network has no pool, and the client no reserved address")]
+    NoPool,
+    /// What is left of the pool is kept for nodes.
+    #[error("what is left of the pool {0} to {1} is kept for nodes")]
+    KeptForNodes(Ipv4Addr, Ipv4Addr),
+    /// The same address is being probed.
+    #[error("{0} is being probed")]
+    BeingProbed(Ipv4Addr),
     /// The client has chosen another server.
     #[error("the client has chosen server {0}")]
     OtherServer(Ipv4Addr),
@@ -192,8 +236,13 @@ impl DropReason {
         match self {
             DropReason::Malformed(_) => "malformed",
             DropReason::Bootp => "bootp",
-            DropReason::Relayed(_) => "relayed",
             DropReason::NoNetwork(_) => "no_network",
+            DropReason::NetworkOff(_) => "network_off",
+            DropReason::NotBooting => "not_booting",
+            DropReason::NotOurs => "not_ours",
+            DropReason::NoPool => "no_pool",
+            DropReason::KeptForNodes(..) => "kept_for_nodes",
+            DropReason::BeingProbed(_) => "being_probed",
             DropReason::Ignored(_) => "ignored",
             DropReason::OtherServer(_) => "other_server",
             DropReason::Senseless => "senseless",
@@ -213,6 +262,8 @@ pub struct Counters {
     pub offers: u64,
     /// Leases given or renewed, and clients informed.
     pub acks: u64,
+    /// Plain BOOTP answered.
+    pub bootp: u64,
     /// Addresses refused.
     pub naks: u64,
     /// Not answered, by [`DropReason::name`].

@@ -1,25 +1,48 @@
+mod networks;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::*;
+use crate::boot_choice::{BootPolicy, Client, Place};
 use crate::dhcp::packet::{Answer, AnswerKind, Builder, Kind, code};
 use crate::digest::Digest;
+use crate::identity::Mac;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 // The pool has two addresses; A's search begins at the first, B's at the second.
 const A: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
 const B: Mac = Mac([2, 0, 0, 0, 0, 0xc]);
 
+const ARRIVAL: Arrival = Arrival {
+    interface: 3,
+    local: SERVER,
+    broadcast: true,
+    port: 67,
+    from_port: 68,
+};
+
 /// A catalog of reservations; every client is to boot the image of all zeros.
 #[derive(Default)]
 struct Catalog(BTreeMap<Mac, Ipv4Addr>);
 
 impl Wishes for Catalog {
-    fn reservation(&self, mac: Mac) -> Reservation {
-        Reservation {
-            ip: self.0.get(&mac).copied(),
-            hostname: None,
+    fn wish(&self, client: &Client) -> Wish<'_> {
+        let reason = "test".into();
+        let offer = if client.mac == Mac([6; 6]) {
+            Offer::Ignore { reason }
+        } else {
+            Offer::Boot {
+                uki: Digest::NONE,
+                reason,
+            }
+        };
+        let ip = self.0.get(&client.mac).copied();
+        Wish {
+            known: ip.is_some(),
+            ip,
+            ..Wish::offer_only(offer)
         }
     }
 
@@ -27,17 +50,6 @@ impl Wishes for Catalog {
         self.0
             .iter()
             .find_map(|(mac, it)| (*it == ip).then_some(*mac))
-    }
-
-    fn offer(&self, client: &Client) -> Offer {
-        let reason = "test".to_owned();
-        if client.mac == Mac([6; 6]) {
-            return Offer::Ignore { reason };
-        }
-        Offer::Boot {
-            uki: Digest::NONE,
-            reason,
-        }
     }
 }
 
@@ -52,13 +64,19 @@ fn ip(last: u8) -> Ipv4Addr {
 
 fn config() -> Config {
     let network = Network {
-        server: SERVER,
+        name: "lan".into(),
+        subnet: ip(0),
         prefix_len: 24,
-        pool_first: ip(100),
-        pool_last: ip(101),
+        server: Some(SERVER),
+        pool: Some((ip(100), ip(101))),
         router: Some(ip(254)),
         dns: vec![ip(253)],
         lease_seconds: 1000,
+        mode: Mode::Full,
+        bootp: Bootp::Reserved,
+        probe: false,
+        boot: BootPolicy::default(),
+        options: vec![],
     };
     Config::new(vec![network], 4068, 4080)
 }
@@ -66,7 +84,7 @@ fn config() -> Config {
 impl World {
     fn new() -> Self {
         World {
-            server: Server::new(config()).unwrap(),
+            server: Server::new(config()).0,
             catalog: Catalog::default(),
         }
     }
@@ -77,13 +95,9 @@ impl World {
     }
 
     fn tell_bytes(&mut self, seconds: u64, bytes: &[u8]) -> Vec<String> {
-        let arrival = Arrival {
-            interface: 3,
-            local: SERVER,
-        };
         let now = Duration::from_secs(seconds);
         self.server
-            .handle_packet(bytes, &arrival, now, &self.catalog);
+            .handle_packet(bytes, &ARRIVAL, now, &self.catalog);
         std::iter::from_fn(|| self.server.next_command())
             .map(|command| line(&command))
             .collect()
@@ -104,6 +118,7 @@ fn line(command: &Command) -> String {
             interface,
             source,
             destination,
+            link,
             bytes,
         } = datagram;
         let answer = Answer::parse(bytes).unwrap();
@@ -115,8 +130,9 @@ fn line(command: &Command) -> String {
         let lease = answer.lease_seconds;
         let lease = lease.map_or(String::new(), |it| format!(" for {it} s"));
         format!(
-            "{kind} {}{lease}, {source} to {destination} at {interface}",
-            answer.yiaddr
+            "{kind} {}{lease}, {source} to {destination}{} at {interface}",
+            answer.yiaddr,
+            link.map_or(String::new(), |mac| format!(" ({mac})"))
         )
     };
     match command {
@@ -127,6 +143,7 @@ fn line(command: &Command) -> String {
                 hostname: _,
                 state,
                 until,
+                place: _,
             } = lease;
             format!("write {ticket}: {ip} {mac} {state:?} until {until:?}")
         }
@@ -134,7 +151,12 @@ fn line(command: &Command) -> String {
         Command::SendAfterCommit { ticket, datagram } => {
             format!("after {ticket}: {}", sent(datagram))
         }
+        Command::Probe { ip, interface } => format!("probe {ip} at {interface:?}"),
         Command::Report(event) => match event {
+            Event::InUse { ip, until } => format!("in use {ip} until {until:?}"),
+            Event::ForeignServer {
+                server, network, ..
+            } => format!("foreign server {server} on {network}"),
             Event::Offered { client, ip, why } => format!("offered {} {ip}: {why}", client.mac),
             Event::Leased {
                 client,
@@ -158,7 +180,7 @@ fn line(command: &Command) -> String {
 }
 
 fn packet(kind: Kind, mac: Mac) -> Builder {
-    Builder::request(kind, 7, mac)
+    Builder::request(kind, 7, mac).broadcast()
 }
 
 fn discover(mac: Mac) -> Builder {
@@ -288,9 +310,10 @@ fn a_request_means_what_its_addresses_say() {
         ),
         (
             reboot(B, 101).option(code::SERVER_ID, other.octets()),
-            vec![format!(
-                "dropped {B}: the client has chosen server 10.1.0.2"
-            )],
+            vec![
+                "foreign server 10.1.0.2 on lan".into(),
+                format!("dropped {B}: the client has chosen server 10.1.0.2"),
+            ],
         ),
         (
             packet(Kind::Request, B),
@@ -317,14 +340,16 @@ fn what_is_not_served() {
     let mut world = World::new();
     assert_eq!(
         world.tell(0, &packet(Kind::Bootp, A)),
-        [format!("dropped {A}: plain BOOTP is not served")]
+        [format!(
+            "dropped {A}: plain BOOTP is not served without a reserved address (network.bootp)"
+        )]
     );
     let mut relayed = discover(A).build().bytes;
     relayed[24..28].copy_from_slice(&[10, 9, 0, 1]);
     assert_eq!(
         world.tell_bytes(0, &relayed),
         [format!(
-            "dropped {A}: relay 10.9.0.1: relayed networks are not served"
+            "dropped {A}: 10.9.0.1 is of no network of the catalog"
         )]
     );
     assert_eq!(
@@ -335,24 +360,13 @@ fn what_is_not_served() {
         world.tell_bytes(0, b"GET / HTTP/1.1"),
         ["dropped: malformed: packet of 14 bytes is shorter than a DHCP header"]
     );
-    let elsewhere = Arrival {
-        interface: 4,
-        local: ip(2),
-    };
-    let bytes = discover(A).build().bytes;
-    world
-        .server
-        .handle_packet(&bytes, &elsewhere, Duration::ZERO, &world.catalog);
-    let last = world.server.next_command().unwrap();
-    assert_eq!(
-        line(&last),
-        format!("dropped {A}: no network has 10.1.0.2 as its server")
-    );
-    let dropped = ["bootp", "ignored", "malformed", "no_network", "relayed"];
-    assert_eq!(
-        world.server.counters().dropped,
-        dropped.into_iter().map(|name| (name, 1)).collect()
-    );
+    let dropped = [
+        ("bootp", 1),
+        ("ignored", 1),
+        ("malformed", 1),
+        ("no_network", 1),
+    ];
+    assert_eq!(world.server.counters().dropped, BTreeMap::from(dropped));
 }
 
 #[test]
@@ -410,7 +424,7 @@ fn offers_are_kept_for_their_client_and_bounded() {
     let mut config = config();
     config.max_offers = 1;
     let mut world = World {
-        server: Server::new(config).unwrap(),
+        server: Server::new(config).0,
         catalog: Catalog::default(),
     };
     assert_eq!(world.tell(0, &discover(A)), offered(A, 100));
@@ -499,6 +513,7 @@ fn restored_leases_hold() {
         hostname: None,
         state: LeaseState::Bound,
         until: Duration::from_secs(50),
+        place: Place::default(),
     }]);
     assert_eq!(
         world.tell(0, &reboot(A, 100)),
@@ -508,23 +523,26 @@ fn restored_leases_hold() {
 }
 
 #[test]
-fn a_bad_configuration_leaves_the_old_one() {
+fn networks_change_while_leases_stay() {
     let mut world = World::new();
+    world.lease(0, A, 100);
+    let none = Config {
+        networks: vec![],
+        ..config()
+    };
+    assert_eq!(world.server.reconfigure(none), []);
+    assert_eq!(
+        world.tell(1, &renew(A, 100)),
+        [format!(
+            "dropped {A}: 10.1.0.1 is of no network of the catalog"
+        )]
+    );
     let mut bad = config();
     bad.networks[0].prefix_len = 40;
-    assert!(world.server.reconfigure(bad).is_err());
-    assert_eq!(world.tell(0, &discover(A)), offered(A, 100));
+    bad.networks.extend(config().networks);
+    assert_eq!(world.server.reconfigure(bad).len(), 1);
     assert_eq!(
-        world.server.reconfigure(Config {
-            networks: vec![],
-            ..config()
-        }),
-        Ok(())
-    );
-    assert_eq!(
-        world.tell(0, &discover(A)),
-        [format!(
-            "dropped {A}: no network has 10.1.0.1 as its server"
-        )]
+        world.tell(2, &renew(A, 100)),
+        granted(2, A, 100, 1002, "10.1.0.1:67 to 10.1.0.100:68 at 3")
     );
 }

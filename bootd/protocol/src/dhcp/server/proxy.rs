@@ -1,0 +1,67 @@
+//! The boot server beside another DHCP server (PXE 2.1, section 2.2.3): it answers what boots,
+//! with boot information and never with an address. Port 67 hears the broadcasts, port 4011
+//! the questions of clients that have an address by then.
+
+use std::net::Ipv4Addr;
+
+use super::reply::{self, To};
+use super::{Command, DropReason, Event, Question, Server};
+use crate::dhcp::PROXY_PORT;
+use crate::dhcp::packet::{AnswerKind, Kind};
+
+impl Server {
+    pub(super) fn proxy(&mut self, question: &Question<'_>) -> Result<(), DropReason> {
+        if !reply::boots(question.client.kind) {
+            return Err(DropReason::NotBooting);
+        }
+        let at_boot_server = question.arrival.port == PROXY_PORT;
+        match question.request.kind {
+            Kind::Discover => self.proxy_offer(question),
+            Kind::Request | Kind::Inform if at_boot_server => self.proxy_ack(question),
+            Kind::Inform => self.inform(question),
+            Kind::Request => match question.request.server_id {
+                Some(server) if server != question.server => {
+                    self.note_foreign(question, server);
+                    Err(DropReason::OtherServer(server))
+                }
+                Some(_) | None => Err(DropReason::NotOurs),
+            },
+            Kind::Bootp | Kind::Decline | Kind::Release => Err(DropReason::NotOurs),
+        }
+    }
+
+    fn proxy_offer(&mut self, question: &Question<'_>) -> Result<(), DropReason> {
+        let choice = self.choose(question)?;
+        let packet = self.packet(AnswerKind::Offer, question, None, &choice);
+        self.counters.offers += 1;
+        // The client has no address, and gets none from us.
+        let datagram = self.finish(question, To::Everybody, &packet);
+        self.commands.push_back(Command::Send(datagram));
+        self.report(Event::Offered {
+            client: question.client.clone(),
+            ip: Ipv4Addr::UNSPECIFIED,
+            why: choice.why,
+        });
+        Ok(())
+    }
+
+    fn proxy_ack(&mut self, question: &Question<'_>) -> Result<(), DropReason> {
+        let ip = question.request.ciaddr;
+        if !question.network.has_host(ip) {
+            return Err(DropReason::Senseless);
+        }
+        let choice = self.choose(question)?;
+        let packet = self
+            .packet(AnswerKind::Ack, question, None, &choice)
+            .ciaddr(ip);
+        self.counters.acks += 1;
+        let datagram = self.finish(question, To::Owner(ip), &packet);
+        self.commands.push_back(Command::Send(datagram));
+        self.report(Event::Informed {
+            client: question.client.clone(),
+            ip,
+            why: choice.why,
+        });
+        Ok(())
+    }
+}
