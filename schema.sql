@@ -15,7 +15,7 @@
 -- * The journal is a rollback journal, never WAL: the `sqlite3` of Debian 12 has the WAL-reset bug.
 
 PRAGMA application_id = 0x62746364; -- "btcd"
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 CREATE TABLE generation (
     id    INTEGER PRIMARY KEY CONSTRAINT "generation has one row" CHECK (id = 1),
@@ -138,7 +138,13 @@ CREATE TABLE class (
     disk         TEXT
         CONSTRAINT "disk is a kernel name without /dev/, such as vda or nvme0n1"
         CHECK (disk GLOB '[a-z]*' AND disk NOT GLOB '*[^A-Za-z0-9_!-]*' AND length(disk) <= 32),
-    comment      TEXT NOT NULL DEFAULT ''
+    comment      TEXT NOT NULL DEFAULT '',
+    -- How long its nodes keep an address; NULL: as long as the network says.
+    lease_seconds INTEGER
+        CONSTRAINT "lease_seconds is from 60 to 31536000 (a year)"
+        CHECK (lease_seconds BETWEEN 60 AND 31536000),
+    -- How its nodes load their boot image; NULL: as the network says.
+    boot_by      TEXT CONSTRAINT "boot_by is tftp or http" CHECK (boot_by IN ('tftp', 'http'))
 ) STRICT, WITHOUT ROWID;
 
 -- The packages of a class, by position: base packages last. Where two packages hold the same path,
@@ -176,7 +182,7 @@ CREATE TABLE rule (
     -- The beginning of a MAC address: '52:54:00'.
     mac_prefix  TEXT CONSTRAINT "mac_prefix is like 52:54:00, in lower case"
         CHECK (mac_prefix <> '' AND mac_prefix NOT GLOB '*[^0-9a-f:]*' AND length(mac_prefix) <= 17),
-    -- What the machine says of itself; * stands for any text: 'PowerEdge R6*'.
+    -- What the machine's SMBIOS says; * stands for any text: 'PowerEdge R6*'.
     product     TEXT CONSTRAINT "product is a text, or NULL for any" CHECK (product <> ''),
     vendor      TEXT CONSTRAINT "vendor is a text, or NULL for any" CHECK (vendor <> ''),
     -- enrol: make it a node; hold: make it a node that waits (node.hold = 1); ignore: no answer.
@@ -189,6 +195,21 @@ CREATE TABLE rule (
         CHECK (node_prefix GLOB '[a-z0-9]*' AND node_prefix NOT GLOB '*[^a-z0-9-]*'
                AND length(node_prefix) <= 40),
     comment     TEXT NOT NULL DEFAULT '',
+    -- Where the machine sits: the network it asks from, the relay that passes its packets on, and
+    -- what that relay (or a switch before it) says of the port in option 82. In circuit, remote and
+    -- vendor_class * stands for any text. Bytes that are no printable text are written as
+    -- hexadecimal digits after 0x: '0x0004*'.
+    network     TEXT,
+    relay       TEXT CONSTRAINT "relay is an IPv4 address such as 10.0.0.7"
+        CHECK (relay GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND relay NOT GLOB '*[^0-9.]*'
+               AND json_valid('[' || replace(relay, '.', ',') || ']') AND json_array_length('[' || replace(relay, '.', ',') || ']') = 4
+               AND max(json_extract('[' || replace(relay, '.', ',') || ']', '$[0]'), json_extract('[' || replace(relay, '.', ',') || ']', '$[1]'),
+                       json_extract('[' || replace(relay, '.', ',') || ']', '$[2]'), json_extract('[' || replace(relay, '.', ',') || ']', '$[3]')) <= 255),
+    circuit     TEXT CONSTRAINT "circuit is a text, or NULL for any" CHECK (circuit <> ''),
+    remote      TEXT CONSTRAINT "remote is a text, or NULL for any" CHECK (remote <> ''),
+    -- What the client's program calls itself (option 60): 'PXEClient*', 'docsis3.0*'.
+    vendor_class TEXT
+        CONSTRAINT "vendor_class is a text, or NULL for any" CHECK (vendor_class <> ''),
     CONSTRAINT "enrol and hold need a class; ignore has none"
         CHECK ((class IS NULL) = (action = 'ignore'))
 ) STRICT, WITHOUT ROWID;
@@ -217,31 +238,55 @@ CREATE TABLE node (
     -- A reserved address; NULL: one of the network's pool.
     ip         TEXT UNIQUE
         CONSTRAINT "ip is an IPv4 address such as 10.0.0.7"
-        CHECK (ip GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND ip NOT GLOB '*[^0-9.]*' AND length(ip) <= 15),
+        CHECK (ip GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND ip NOT GLOB '*[^0-9.]*'
+               AND json_valid('[' || replace(ip, '.', ',') || ']') AND json_array_length('[' || replace(ip, '.', ',') || ']') = 4
+               AND max(json_extract('[' || replace(ip, '.', ',') || ']', '$[0]'), json_extract('[' || replace(ip, '.', ',') || ']', '$[1]'),
+                       json_extract('[' || replace(ip, '.', ',') || ']', '$[2]'), json_extract('[' || replace(ip, '.', ',') || ']', '$[3]')) <= 255),
     -- 1: the node waits, runs nothing, until this is 0.
     hold       INTEGER NOT NULL DEFAULT 0 CONSTRAINT "hold is 0 or 1" CHECK (hold IN (0, 1)),
     comment    TEXT NOT NULL DEFAULT '',
+    -- How it loads its boot image; NULL: as its class says.
+    boot_by    TEXT CONSTRAINT "boot_by is tftp or http" CHECK (boot_by IN ('tftp', 'http')),
     CONSTRAINT "a node needs a mac or a uuid to be known by"
         CHECK (mac IS NOT NULL OR uuid IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX node_by_class ON node (class);
 
--- The networks that bootd answers on.
+-- The networks that bootd answers on: those in which the master has an address, and those from
+-- which a relay passes packets on. No two may overlap.
 CREATE TABLE network (
     name          TEXT PRIMARY KEY
         CONSTRAINT "a network name is lower-case letters, digits and . - _"
         CHECK (name GLOB '[a-z0-9]*' AND name NOT GLOB '*[^a-z0-9._-]*' AND length(name) <= 60),
     subnet        TEXT NOT NULL UNIQUE
-        CONSTRAINT "subnet is like 10.0.0.0/24"
+        CONSTRAINT "subnet is like 10.0.0.0/24, with 1 to 30 network bits"
         CHECK (subnet GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*/[0-9]*' AND subnet NOT GLOB '*[^0-9./]*'
-               AND length(subnet) <= 18),
-    -- Both or neither; without them only nodes with a reserved ip get an address.
+               AND json_valid('[' || replace(replace(subnet, '.', ','), '/', ',') || ']')
+               AND json_array_length('[' || replace(replace(subnet, '.', ','), '/', ',') || ']') = 5
+               AND json_extract('[' || replace(replace(subnet, '.', ','), '/', ',') || ']', '$[4]')
+                   BETWEEN 1 AND 30
+               AND max(json_extract('[' || replace(replace(subnet, '.', ','), '/', ',') || ']', '$[0]'),
+                       json_extract('[' || replace(replace(subnet, '.', ','), '/', ',') || ']', '$[1]'),
+                       json_extract('[' || replace(replace(subnet, '.', ','), '/', ',') || ']', '$[2]'),
+                       json_extract('[' || replace(replace(subnet, '.', ','), '/', ',') || ']', '$[3]'))
+                   <= 255),
+    -- Both or neither; without them only nodes with a reserved ip get an address. Addresses of the
+    -- pool that are the router's or the master's own are never given.
     pool_first    TEXT CONSTRAINT "pool_first is an IPv4 address"
-        CHECK (pool_first GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND pool_first NOT GLOB '*[^0-9.]*'),
+        CHECK (pool_first GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND pool_first NOT GLOB '*[^0-9.]*'
+               AND json_valid('[' || replace(pool_first, '.', ',') || ']') AND json_array_length('[' || replace(pool_first, '.', ',') || ']') = 4
+               AND max(json_extract('[' || replace(pool_first, '.', ',') || ']', '$[0]'), json_extract('[' || replace(pool_first, '.', ',') || ']', '$[1]'),
+                       json_extract('[' || replace(pool_first, '.', ',') || ']', '$[2]'), json_extract('[' || replace(pool_first, '.', ',') || ']', '$[3]')) <= 255),
     pool_last     TEXT CONSTRAINT "pool_last is an IPv4 address"
-        CHECK (pool_last GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND pool_last NOT GLOB '*[^0-9.]*'),
+        CHECK (pool_last GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND pool_last NOT GLOB '*[^0-9.]*'
+               AND json_valid('[' || replace(pool_last, '.', ',') || ']') AND json_array_length('[' || replace(pool_last, '.', ',') || ']') = 4
+               AND max(json_extract('[' || replace(pool_last, '.', ',') || ']', '$[0]'), json_extract('[' || replace(pool_last, '.', ',') || ']', '$[1]'),
+                       json_extract('[' || replace(pool_last, '.', ',') || ']', '$[2]'), json_extract('[' || replace(pool_last, '.', ',') || ']', '$[3]')) <= 255),
     router        TEXT CONSTRAINT "router is an IPv4 address"
-        CHECK (router GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND router NOT GLOB '*[^0-9.]*'),
+        CHECK (router GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND router NOT GLOB '*[^0-9.]*'
+               AND json_valid('[' || replace(router, '.', ',') || ']') AND json_array_length('[' || replace(router, '.', ',') || ']') = 4
+               AND max(json_extract('[' || replace(router, '.', ',') || ']', '$[0]'), json_extract('[' || replace(router, '.', ',') || ']', '$[1]'),
+                       json_extract('[' || replace(router, '.', ',') || ']', '$[2]'), json_extract('[' || replace(router, '.', ',') || ']', '$[3]')) <= 255),
     -- Addresses, separated by commas.
     dns           TEXT NOT NULL DEFAULT ''
         CONSTRAINT "dns is IPv4 addresses separated by commas" CHECK (dns NOT GLOB '*[^0-9., ]*'),
@@ -250,9 +295,85 @@ CREATE TABLE network (
         CHECK (lease_seconds BETWEEN 60 AND 31536000),
     -- The address that bootd gives as its own; NULL: the one of the interface it was asked on.
     server        TEXT CONSTRAINT "server is an IPv4 address"
-        CHECK (server GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND server NOT GLOB '*[^0-9.]*'),
+        CHECK (server GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND server NOT GLOB '*[^0-9.]*'
+               AND json_valid('[' || replace(server, '.', ',') || ']') AND json_array_length('[' || replace(server, '.', ',') || ']') = 4
+               AND max(json_extract('[' || replace(server, '.', ',') || ']', '$[0]'), json_extract('[' || replace(server, '.', ',') || ']', '$[1]'),
+                       json_extract('[' || replace(server, '.', ',') || ']', '$[2]'), json_extract('[' || replace(server, '.', ',') || ']', '$[3]')) <= 255),
+    -- full: bootd is the DHCP server; proxy: it gives boot information only, beside another DHCP
+    -- server that gives the addresses; off: it answers nobody here.
+    mode          TEXT NOT NULL DEFAULT 'full'
+        CONSTRAINT "mode is full, proxy or off" CHECK (mode IN ('full', 'proxy', 'off')),
+    -- Machines that speak BOOTP without DHCP never give an address back. off: they get no answer;
+    -- reserved: nodes with a reserved ip get it; dynamic: others get one of the pool, for good.
+    bootp         TEXT NOT NULL DEFAULT 'reserved'
+        CONSTRAINT "bootp is off, reserved or dynamic" CHECK (bootp IN ('off', 'reserved', 'dynamic')),
+    -- 1: before an address is offered for the first time, the network is asked whether somebody
+    -- uses it; that costs the newcomer a moment. 0: it is offered at once.
+    probe         INTEGER NOT NULL DEFAULT 1 CONSTRAINT "probe is 0 or 1" CHECK (probe IN (0, 1)),
+    -- How machines load their boot image: tftp or http; NULL: as their firmware asks. A class or
+    -- a node may say otherwise.
+    boot_by       TEXT CONSTRAINT "boot_by is tftp or http" CHECK (boot_by IN ('tftp', 'http')),
+    -- The iPXE that UEFI machines load first: ipxe.efi has its own drivers, snponly.efi uses the
+    -- firmware's. NULL: they load the boot image itself.
+    uefi_loader   TEXT
+        CONSTRAINT "uefi_loader is ipxe.efi or snponly.efi, or NULL for none"
+        CHECK (uefi_loader IN ('ipxe.efi', 'snponly.efi')),
+    -- Machines that are no node and that no rule takes in. serve: they get an address (and nothing
+    -- to boot); ignore: they get no answer.
+    unknown       TEXT NOT NULL DEFAULT 'serve'
+        CONSTRAINT "unknown is serve or ignore" CHECK (unknown IN ('serve', 'ignore')),
     CONSTRAINT "pool_first and pool_last go together: give both or neither"
         CHECK ((pool_first IS NULL) = (pool_last IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- DHCP options (RFC 2132) that machines get besides what bootd sends by itself. Where several rows
+-- have one code, the node's wins over the class's, and that over the network's.
+--
+--     INSERT INTO dhcp_option VALUES ('network', 'rack1', 42, 'ip', '10.0.0.2, 10.0.0.3', 0);
+CREATE TABLE dhcp_option (
+    -- Whose machines get it, and the name of that row.
+    scope  TEXT NOT NULL
+        CONSTRAINT "scope is network, class or node" CHECK (scope IN ('network', 'class', 'node')),
+    owner  TEXT NOT NULL,
+    code   INTEGER NOT NULL
+        CONSTRAINT "code is an option number from 1 to 254" CHECK (code BETWEEN 1 AND 254),
+    -- How value is written. ip, u8, u16, u32: one or several, separated by commas; text: as it is;
+    -- hex: pairs of hexadecimal digits, nothing between them.
+    type   TEXT NOT NULL
+        CONSTRAINT "type is ip, text, u8, u16, u32 or hex"
+        CHECK (type IN ('ip', 'text', 'u8', 'u16', 'u32', 'hex')),
+    value  TEXT NOT NULL,
+    -- 1: sent to clients that do not ask for it, too (option 55 is where they ask).
+    always INTEGER NOT NULL DEFAULT 0 CONSTRAINT "always is 0 or 1" CHECK (always IN (0, 1)),
+    PRIMARY KEY (scope, owner, code),
+    CONSTRAINT "option 50 is the client's: a machine's own address is node.ip" CHECK (code <> 50),
+    CONSTRAINT "option 51 is the lease time: set network.lease_seconds or class.lease_seconds instead"
+        CHECK (code <> 51),
+    CONSTRAINT "option 52 tells where options stand in the packet: bootd sets it itself"
+        CHECK (code <> 52),
+    CONSTRAINT "option 53 is the kind of a DHCP message: bootd sets it itself" CHECK (code <> 53),
+    CONSTRAINT "option 54 is the server's address: set network.server instead" CHECK (code <> 54),
+    CONSTRAINT "option 55 is the client's: it lists what it asks for; to send more, set always = 1"
+        CHECK (code <> 55),
+    CONSTRAINT "option 57 is the client's: it tells how large an answer may be" CHECK (code <> 57),
+    CONSTRAINT "options 58 and 59 follow from the lease time: set network.lease_seconds or class.lease_seconds instead"
+        CHECK (code NOT IN (58, 59)),
+    CONSTRAINT "option 61 is the client's: it is given back as it came" CHECK (code <> 61),
+    CONSTRAINT "option 82 is the relay's: it is given back as it came" CHECK (code <> 82),
+    CONSTRAINT "value is IPv4 addresses, separated by commas"
+        CHECK (type <> 'ip' OR
+               value GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND value NOT GLOB '*[^0-9., ]*'
+               AND json_valid('[[' || replace(replace(value, ',', '],['), '.', ',') || ']]')),
+    CONSTRAINT "value is numbers, separated by commas"
+        CHECK (type NOT IN ('u8', 'u16', 'u32') OR
+               value GLOB '*[0-9]*' AND value NOT GLOB '*[^0-9, ]*'
+               AND json_valid('[' || value || ']')),
+    CONSTRAINT "value is a text of 1 to 255 bytes"
+        CHECK (type <> 'text' OR length(CAST(value AS BLOB)) BETWEEN 1 AND 255
+               AND instr(value, char(0)) = 0),
+    CONSTRAINT "value is 1 to 255 pairs of hexadecimal digits, with nothing between them"
+        CHECK (type <> 'hex' OR value NOT GLOB '*[^0-9A-Fa-f]*' AND length(value) % 2 = 0
+               AND length(value) BETWEEN 2 AND 510)
 ) STRICT, WITHOUT ROWID;
 
 -- Keys whose composites may be installed (minisign public keys). See `catalog trust`.
