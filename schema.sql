@@ -15,7 +15,7 @@
 -- * The journal is a rollback journal, never WAL: the `sqlite3` of Debian 12 has the WAL-reset bug.
 
 PRAGMA application_id = 0x62746364; -- "btcd"
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 CREATE TABLE generation (
     id    INTEGER PRIMARY KEY CONSTRAINT "generation has one row" CHECK (id = 1),
@@ -138,7 +138,13 @@ CREATE TABLE class (
     disk         TEXT
         CONSTRAINT "disk is a kernel name without /dev/, such as vda or nvme0n1"
         CHECK (disk GLOB '[a-z]*' AND disk NOT GLOB '*[^A-Za-z0-9_!-]*' AND length(disk) <= 32),
-    comment      TEXT NOT NULL DEFAULT ''
+    comment      TEXT NOT NULL DEFAULT '',
+    -- How long its nodes keep an address; NULL: as long as the network says.
+    lease_seconds INTEGER
+        CONSTRAINT "lease_seconds is from 60 to 31536000 (a year)"
+        CHECK (lease_seconds BETWEEN 60 AND 31536000),
+    -- How its nodes load their boot image; NULL: as the network says.
+    boot_by      TEXT CONSTRAINT "boot_by is tftp or http" CHECK (boot_by IN ('tftp', 'http'))
 ) STRICT, WITHOUT ROWID;
 
 -- The packages of a class, by position: base packages last. Where two packages hold the same path,
@@ -176,7 +182,7 @@ CREATE TABLE rule (
     -- The beginning of a MAC address: '52:54:00'.
     mac_prefix  TEXT CONSTRAINT "mac_prefix is like 52:54:00, in lower case"
         CHECK (mac_prefix <> '' AND mac_prefix NOT GLOB '*[^0-9a-f:]*' AND length(mac_prefix) <= 17),
-    -- What the machine says of itself; * stands for any text: 'PowerEdge R6*'.
+    -- What the machine's SMBIOS says; * stands for any text: 'PowerEdge R6*'.
     product     TEXT CONSTRAINT "product is a text, or NULL for any" CHECK (product <> ''),
     vendor      TEXT CONSTRAINT "vendor is a text, or NULL for any" CHECK (vendor <> ''),
     -- enrol: make it a node; hold: make it a node that waits (node.hold = 1); ignore: no answer.
@@ -189,6 +195,21 @@ CREATE TABLE rule (
         CHECK (node_prefix GLOB '[a-z0-9]*' AND node_prefix NOT GLOB '*[^a-z0-9-]*'
                AND length(node_prefix) <= 40),
     comment     TEXT NOT NULL DEFAULT '',
+    -- Where the machine sits: the network it asks from, the relay that passes its packets on, and
+    -- what that relay (or a switch before it) says of the port in option 82. In circuit, remote and
+    -- vendor_class * stands for any text. Bytes that are no printable text are written as
+    -- hexadecimal digits after 0x: '0x0004*'.
+    network     TEXT,
+    relay       TEXT CONSTRAINT "relay is an IPv4 address such as 10.0.0.7"
+        CHECK (relay GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND relay NOT GLOB '*[^0-9.]*'
+               AND relay NOT GLOB '*.*.*.*.*' AND '.' || relay NOT GLOB '*.0[0-9]*'
+               AND relay NOT GLOB '*[0-9][0-9][0-9][0-9]*' AND relay NOT GLOB '*[3-9][0-9][0-9]*'
+               AND relay NOT GLOB '*2[6-9][0-9]*' AND relay NOT GLOB '*25[6-9]*'),
+    circuit     TEXT CONSTRAINT "circuit is a text, or NULL for any" CHECK (circuit <> ''),
+    remote      TEXT CONSTRAINT "remote is a text, or NULL for any" CHECK (remote <> ''),
+    -- What the client's program calls itself (option 60): 'PXEClient*', 'docsis3.0*'.
+    vendor_class TEXT
+        CONSTRAINT "vendor_class is a text, or NULL for any" CHECK (vendor_class <> ''),
     CONSTRAINT "enrol and hold need a class; ignore has none"
         CHECK ((class IS NULL) = (action = 'ignore'))
 ) STRICT, WITHOUT ROWID;
@@ -217,42 +238,140 @@ CREATE TABLE node (
     -- A reserved address; NULL: one of the network's pool.
     ip         TEXT UNIQUE
         CONSTRAINT "ip is an IPv4 address such as 10.0.0.7"
-        CHECK (ip GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND ip NOT GLOB '*[^0-9.]*' AND length(ip) <= 15),
+        CHECK (ip GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND ip NOT GLOB '*[^0-9.]*'
+               AND ip NOT GLOB '*.*.*.*.*' AND '.' || ip NOT GLOB '*.0[0-9]*'
+               AND ip NOT GLOB '*[0-9][0-9][0-9][0-9]*' AND ip NOT GLOB '*[3-9][0-9][0-9]*'
+               AND ip NOT GLOB '*2[6-9][0-9]*' AND ip NOT GLOB '*25[6-9]*'),
     -- 1: the node waits, runs nothing, until this is 0.
     hold       INTEGER NOT NULL DEFAULT 0 CONSTRAINT "hold is 0 or 1" CHECK (hold IN (0, 1)),
     comment    TEXT NOT NULL DEFAULT '',
+    -- How it loads its boot image; NULL: as its class says.
+    boot_by    TEXT CONSTRAINT "boot_by is tftp or http" CHECK (boot_by IN ('tftp', 'http')),
     CONSTRAINT "a node needs a mac or a uuid to be known by"
         CHECK (mac IS NOT NULL OR uuid IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX node_by_class ON node (class);
 
--- The networks that bootd answers on.
+-- The networks that bootd answers on: those in which the master has an address, and those from
+-- which a relay passes packets on. No two may overlap.
 CREATE TABLE network (
     name          TEXT PRIMARY KEY
         CONSTRAINT "a network name is lower-case letters, digits and . - _"
         CHECK (name GLOB '[a-z0-9]*' AND name NOT GLOB '*[^a-z0-9._-]*' AND length(name) <= 60),
     subnet        TEXT NOT NULL UNIQUE
-        CONSTRAINT "subnet is like 10.0.0.0/24"
+        CONSTRAINT "subnet is like 10.0.0.0/24, with 1 to 30 network bits"
         CHECK (subnet GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*/[0-9]*' AND subnet NOT GLOB '*[^0-9./]*'
-               AND length(subnet) <= 18),
-    -- Both or neither; without them only nodes with a reserved ip get an address.
+               AND subnet NOT GLOB '*.*.*.*.*' AND subnet NOT GLOB '*/*/*' AND subnet NOT GLOB '*/*.*'
+               AND '.' || subnet NOT GLOB '*.0[0-9]*'
+               AND subnet NOT GLOB '*[0-9][0-9][0-9][0-9]*' AND subnet NOT GLOB '*[3-9][0-9][0-9]*'
+               AND subnet NOT GLOB '*2[6-9][0-9]*' AND subnet NOT GLOB '*25[6-9]*'
+               AND (subnet GLOB '*/[1-9]' OR subnet GLOB '*/[12][0-9]' OR subnet GLOB '*/30')),
+    -- Both or neither; without them only nodes with a reserved ip get an address. Addresses of the
+    -- pool that are the router's or the master's own are never given.
     pool_first    TEXT CONSTRAINT "pool_first is an IPv4 address"
-        CHECK (pool_first GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND pool_first NOT GLOB '*[^0-9.]*'),
+        CHECK (pool_first GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND pool_first NOT GLOB '*[^0-9.]*'
+               AND pool_first NOT GLOB '*.*.*.*.*' AND '.' || pool_first NOT GLOB '*.0[0-9]*'
+               AND pool_first NOT GLOB '*[0-9][0-9][0-9][0-9]*' AND pool_first NOT GLOB '*[3-9][0-9][0-9]*'
+               AND pool_first NOT GLOB '*2[6-9][0-9]*' AND pool_first NOT GLOB '*25[6-9]*'),
     pool_last     TEXT CONSTRAINT "pool_last is an IPv4 address"
-        CHECK (pool_last GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND pool_last NOT GLOB '*[^0-9.]*'),
+        CHECK (pool_last GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND pool_last NOT GLOB '*[^0-9.]*'
+               AND pool_last NOT GLOB '*.*.*.*.*' AND '.' || pool_last NOT GLOB '*.0[0-9]*'
+               AND pool_last NOT GLOB '*[0-9][0-9][0-9][0-9]*' AND pool_last NOT GLOB '*[3-9][0-9][0-9]*'
+               AND pool_last NOT GLOB '*2[6-9][0-9]*' AND pool_last NOT GLOB '*25[6-9]*'),
     router        TEXT CONSTRAINT "router is an IPv4 address"
-        CHECK (router GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND router NOT GLOB '*[^0-9.]*'),
+        CHECK (router GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND router NOT GLOB '*[^0-9.]*'
+               AND router NOT GLOB '*.*.*.*.*' AND '.' || router NOT GLOB '*.0[0-9]*'
+               AND router NOT GLOB '*[0-9][0-9][0-9][0-9]*' AND router NOT GLOB '*[3-9][0-9][0-9]*'
+               AND router NOT GLOB '*2[6-9][0-9]*' AND router NOT GLOB '*25[6-9]*'),
     -- Addresses, separated by commas.
     dns           TEXT NOT NULL DEFAULT ''
-        CONSTRAINT "dns is IPv4 addresses separated by commas" CHECK (dns NOT GLOB '*[^0-9., ]*'),
+        CONSTRAINT "dns is IPv4 addresses separated by commas"
+        CHECK (dns NOT GLOB '*[^0-9., ]*'
+               AND json_valid('[[' || replace(replace(dns, ',', '],['), '.', ',') || ']]')),
     lease_seconds INTEGER NOT NULL DEFAULT 3600
         CONSTRAINT "lease_seconds is from 60 to 31536000 (a year)"
         CHECK (lease_seconds BETWEEN 60 AND 31536000),
     -- The address that bootd gives as its own; NULL: the one of the interface it was asked on.
     server        TEXT CONSTRAINT "server is an IPv4 address"
-        CHECK (server GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND server NOT GLOB '*[^0-9.]*'),
+        CHECK (server GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND server NOT GLOB '*[^0-9.]*'
+               AND server NOT GLOB '*.*.*.*.*' AND '.' || server NOT GLOB '*.0[0-9]*'
+               AND server NOT GLOB '*[0-9][0-9][0-9][0-9]*' AND server NOT GLOB '*[3-9][0-9][0-9]*'
+               AND server NOT GLOB '*2[6-9][0-9]*' AND server NOT GLOB '*25[6-9]*'),
+    -- full: bootd is the DHCP server; proxy: it gives boot information only, beside another DHCP
+    -- server that gives the addresses; off: it answers nobody here.
+    mode          TEXT NOT NULL DEFAULT 'full'
+        CONSTRAINT "mode is full, proxy or off" CHECK (mode IN ('full', 'proxy', 'off')),
+    -- Machines that speak BOOTP without DHCP never give an address back. off: they get no answer;
+    -- reserved: nodes with a reserved ip get it; dynamic: others get one of the pool, for good.
+    bootp         TEXT NOT NULL DEFAULT 'reserved'
+        CONSTRAINT "bootp is off, reserved or dynamic" CHECK (bootp IN ('off', 'reserved', 'dynamic')),
+    -- 1: before an address is offered for the first time, the network is asked whether somebody
+    -- uses it; that costs the newcomer a moment. 0: it is offered at once.
+    probe         INTEGER NOT NULL DEFAULT 1 CONSTRAINT "probe is 0 or 1" CHECK (probe IN (0, 1)),
+    -- How machines load their boot image: tftp or http; NULL: as their firmware asks. A class or
+    -- a node may say otherwise.
+    boot_by       TEXT CONSTRAINT "boot_by is tftp or http" CHECK (boot_by IN ('tftp', 'http')),
+    -- The iPXE that UEFI machines load first: ipxe.efi has its own drivers, snponly.efi uses the
+    -- firmware's. NULL: they load the boot image itself.
+    uefi_loader   TEXT
+        CONSTRAINT "uefi_loader is ipxe.efi or snponly.efi, or NULL for none"
+        CHECK (uefi_loader IN ('ipxe.efi', 'snponly.efi')),
+    -- Machines that are no node and that no rule takes in. serve: they get an address (and nothing
+    -- to boot); ignore: they get no answer.
+    unknown       TEXT NOT NULL DEFAULT 'serve'
+        CONSTRAINT "unknown is serve or ignore" CHECK (unknown IN ('serve', 'ignore')),
     CONSTRAINT "pool_first and pool_last go together: give both or neither"
         CHECK ((pool_first IS NULL) = (pool_last IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- DHCP options (RFC 2132) that machines get besides what bootd sends by itself. Where several rows
+-- have one code, the node's wins over the class's, and that over the network's.
+--
+--     INSERT INTO dhcp_option VALUES ('network', 'rack1', 42, 'ip', '10.0.0.2, 10.0.0.3', 0);
+CREATE TABLE dhcp_option (
+    -- Whose machines get it, and the name of that row.
+    scope  TEXT NOT NULL
+        CONSTRAINT "scope is network, class or node" CHECK (scope IN ('network', 'class', 'node')),
+    owner  TEXT NOT NULL,
+    code   INTEGER NOT NULL
+        CONSTRAINT "code is an option number from 1 to 254" CHECK (code BETWEEN 1 AND 254),
+    -- How value is written. ip, u8, u16, u32: one or several, separated by commas; text: as it is;
+    -- hex: pairs of hexadecimal digits, nothing between them.
+    type   TEXT NOT NULL
+        CONSTRAINT "type is ip, text, u8, u16, u32 or hex"
+        CHECK (type IN ('ip', 'text', 'u8', 'u16', 'u32', 'hex')),
+    value  TEXT NOT NULL,
+    -- 1: sent to clients that do not ask for it, too (option 55 is where they ask).
+    always INTEGER NOT NULL DEFAULT 0 CONSTRAINT "always is 0 or 1" CHECK (always IN (0, 1)),
+    PRIMARY KEY (scope, owner, code),
+    CONSTRAINT "option 50 is the client's: a machine's own address is node.ip" CHECK (code <> 50),
+    CONSTRAINT "option 51 is the lease time: set network.lease_seconds or class.lease_seconds instead"
+        CHECK (code <> 51),
+    CONSTRAINT "option 52 tells where options stand in the packet: bootd sets it itself"
+        CHECK (code <> 52),
+    CONSTRAINT "option 53 is the kind of a DHCP message: bootd sets it itself" CHECK (code <> 53),
+    CONSTRAINT "option 54 is the server's address: set network.server instead" CHECK (code <> 54),
+    CONSTRAINT "option 55 is the client's: it lists what it asks for; to send more, set always = 1"
+        CHECK (code <> 55),
+    CONSTRAINT "option 57 is the client's: it tells how large an answer may be" CHECK (code <> 57),
+    CONSTRAINT "options 58 and 59 follow from the lease time: set network.lease_seconds or class.lease_seconds instead"
+        CHECK (code NOT IN (58, 59)),
+    CONSTRAINT "option 61 is the client's: it is given back as it came" CHECK (code <> 61),
+    CONSTRAINT "option 82 is the relay's: it is given back as it came" CHECK (code <> 82),
+    CONSTRAINT "value is IPv4 addresses, separated by commas"
+        CHECK (type <> 'ip' OR
+               value GLOB '[0-9]*.[0-9]*.[0-9]*.[0-9]*' AND value NOT GLOB '*[^0-9., ]*'
+               AND json_valid('[[' || replace(replace(value, ',', '],['), '.', ',') || ']]')),
+    CONSTRAINT "value is numbers, separated by commas"
+        CHECK (type NOT IN ('u8', 'u16', 'u32') OR
+               value GLOB '*[0-9]*' AND value NOT GLOB '*[^0-9, ]*'
+               AND json_valid('[' || value || ']')),
+    CONSTRAINT "value is a text of 1 to 255 bytes"
+        CHECK (type <> 'text' OR length(CAST(value AS BLOB)) BETWEEN 1 AND 255
+               AND instr(value, char(0)) = 0),
+    CONSTRAINT "value is 1 to 255 pairs of hexadecimal digits, with nothing between them"
+        CHECK (type <> 'hex' OR value NOT GLOB '*[^0-9A-Fa-f]*' AND length(value) % 2 = 0
+               AND length(value) BETWEEN 2 AND 510)
 ) STRICT, WITHOUT ROWID;
 
 -- Keys whose composites may be installed (minisign public keys). See `catalog trust`.
@@ -262,6 +381,43 @@ CREATE TABLE trusted_key (
         CONSTRAINT "key is the second line of a minisign .pub file, 56 characters that begin with RW"
         CHECK (length(key) = 56 AND key GLOB 'RW*' AND key NOT GLOB '*[^A-Za-z0-9+/=]*')
 ) STRICT, WITHOUT ROWID;
+
+-- Addresses as numbers, for the guards below ------------------------------------------------------
+
+-- 10.0.0.7 is 10*2^24 + 7. What is no address has no number, so a guard lets it pass.
+CREATE VIEW network_span AS
+WITH octets AS (
+    SELECT name, '[' || replace(replace(subnet, '.', ','), '/', ',') || ']' AS subnet,
+           '[' || replace(pool_first, '.', ',') || ']' AS pool_first,
+           '[' || replace(pool_last, '.', ',') || ']' AS pool_last,
+           '[' || replace(router, '.', ',') || ']' AS router
+    FROM network
+), number AS (
+    SELECT name,
+           (SELECT sum(value << (24 - 8 * key)) FROM json_each(iif(json_valid(subnet), subnet, '[]'))
+            WHERE key < 4) AS address,
+           (1 << (32 - json_extract(iif(json_valid(subnet), subnet, '[]'), '$[4]'))) - 1 AS hosts,
+           (SELECT sum(value << (24 - 8 * key)) FROM json_each(iif(json_valid(pool_first), pool_first, '[]')))
+               AS pool_first,
+           (SELECT sum(value << (24 - 8 * key)) FROM json_each(iif(json_valid(pool_last), pool_last, '[]')))
+               AS pool_last,
+           (SELECT sum(value << (24 - 8 * key)) FROM json_each(iif(json_valid(router), router, '[]'))) AS router
+    FROM octets
+)
+SELECT name, address, address & ~hosts AS first, address | hosts AS last, pool_first, pool_last, router
+FROM number;
+
+-- The addresses (as JSON arrays of four) and numbers of every option that is a list of them.
+CREATE VIEW dhcp_option_part AS
+WITH list AS (
+    SELECT scope, owner, code,
+           CASE WHEN type = 'ip'
+                THEN '[[' || replace(replace(replace(value, ' ', ''), ',', '],['), '.', ',') || ']]'
+                ELSE '[' || value || ']' END AS text
+    FROM dhcp_option WHERE type IN ('ip', 'u8', 'u16', 'u32')
+)
+SELECT scope, owner, code, part.key AS position, part.value
+FROM list JOIN json_each(iif(json_valid(text), text, '[]')) AS part;
 
 -- Guards: what a row names must exist, what is named stays ---------------------------------------
 
@@ -348,6 +504,7 @@ CREATE TRIGGER class_takes_its_name_along AFTER UPDATE OF name ON class WHEN OLD
     UPDATE class_image SET class = NEW.name WHERE class = OLD.name;
     UPDATE rule SET class = NEW.name WHERE class = OLD.name;
     UPDATE node SET class = NEW.name WHERE class = OLD.name;
+    UPDATE dhcp_option SET owner = NEW.name WHERE scope = 'class' AND owner = OLD.name;
 END;
 CREATE TRIGGER class_stays_while_used BEFORE DELETE ON class BEGIN
     SELECT RAISE(ABORT, 'nodes still have this class: give them another one first: UPDATE node SET class = ... WHERE class = ...')
@@ -358,6 +515,7 @@ END;
 CREATE TRIGGER class_takes_its_rows AFTER DELETE ON class BEGIN
     DELETE FROM class_package WHERE class = OLD.name;
     DELETE FROM class_image WHERE class = OLD.name;
+    DELETE FROM dhcp_option WHERE scope = 'class' AND owner = OLD.name;
 END;
 
 CREATE TRIGGER class_package_insert BEFORE INSERT ON class_package BEGIN
@@ -390,22 +548,152 @@ CREATE TRIGGER class_image_update BEFORE UPDATE ON class_image BEGIN
     WHERE NOT EXISTS (SELECT 1 FROM boot_image WHERE name = NEW.image AND version = NEW.version AND arch = NEW.arch);
 END;
 
-CREATE TRIGGER rule_insert BEFORE INSERT ON rule
-WHEN NEW.class IS NOT NULL AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class) BEGIN
-    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class');
+CREATE TRIGGER rule_insert BEFORE INSERT ON rule BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NEW.class IS NOT NULL AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class);
+    SELECT RAISE(ABORT, 'no network has this name: see SELECT name FROM network')
+    WHERE NEW.network IS NOT NULL AND NOT EXISTS (SELECT 1 FROM network WHERE name = NEW.network);
 END;
-CREATE TRIGGER rule_update BEFORE UPDATE ON rule
-WHEN NEW.class IS NOT NULL AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class) BEGIN
-    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class');
+CREATE TRIGGER rule_update BEFORE UPDATE ON rule BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NEW.class IS NOT NULL AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class);
+    SELECT RAISE(ABORT, 'no network has this name: see SELECT name FROM network')
+    WHERE NEW.network IS NOT NULL AND NOT EXISTS (SELECT 1 FROM network WHERE name = NEW.network);
 END;
 
-CREATE TRIGGER node_insert BEFORE INSERT ON node
-WHEN NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class) BEGIN
-    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class');
+CREATE TRIGGER node_insert BEFORE INSERT ON node BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class);
+    SELECT RAISE(ABORT, 'another node has this mac: a card belongs to one node, see SELECT name, mac FROM node')
+    WHERE EXISTS (SELECT 1 FROM node WHERE mac = NEW.mac AND name <> NEW.name);
+    SELECT RAISE(ABORT, 'another node has this uuid: a machine is one node, see SELECT name, uuid FROM node')
+    WHERE EXISTS (SELECT 1 FROM node WHERE uuid = NEW.uuid AND name <> NEW.name);
+    SELECT RAISE(ABORT, 'another node has this ip: an address is reserved for one node, see SELECT name, ip FROM node')
+    WHERE EXISTS (SELECT 1 FROM node WHERE ip = NEW.ip AND name <> NEW.name);
+    SELECT RAISE(ABORT, 'another node has this public_key: a key belongs to one node, see SELECT name, public_key FROM node')
+    WHERE EXISTS (SELECT 1 FROM node WHERE public_key = NEW.public_key AND name <> NEW.name);
 END;
-CREATE TRIGGER node_update BEFORE UPDATE ON node
-WHEN NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class) BEGIN
-    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class');
+CREATE TRIGGER node_update BEFORE UPDATE ON node BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.class);
+    SELECT RAISE(ABORT, 'another node has this mac: a card belongs to one node, see SELECT name, mac FROM node')
+    WHERE NEW.mac IS NOT OLD.mac AND EXISTS (SELECT 1 FROM node WHERE mac = NEW.mac AND name <> OLD.name);
+    SELECT RAISE(ABORT, 'another node has this uuid: a machine is one node, see SELECT name, uuid FROM node')
+    WHERE NEW.uuid IS NOT OLD.uuid AND EXISTS (SELECT 1 FROM node WHERE uuid = NEW.uuid AND name <> OLD.name);
+    SELECT RAISE(ABORT, 'another node has this ip: an address is reserved for one node, see SELECT name, ip FROM node')
+    WHERE NEW.ip IS NOT OLD.ip AND EXISTS (SELECT 1 FROM node WHERE ip = NEW.ip AND name <> OLD.name);
+    SELECT RAISE(ABORT, 'another node has this public_key: a key belongs to one node, see SELECT name, public_key FROM node')
+    WHERE NEW.public_key IS NOT OLD.public_key AND EXISTS (SELECT 1 FROM node WHERE public_key = NEW.public_key AND name <> OLD.name);
+END;
+CREATE TRIGGER node_takes_its_name_along AFTER UPDATE OF name ON node WHEN OLD.name <> NEW.name BEGIN
+    UPDATE dhcp_option SET owner = NEW.name WHERE scope = 'node' AND owner = OLD.name;
+END;
+CREATE TRIGGER node_takes_its_rows AFTER DELETE ON node BEGIN
+    DELETE FROM dhcp_option WHERE scope = 'node' AND owner = OLD.name;
+END;
+
+-- These look at the row as it has become: the checks of its columns have been passed by then.
+CREATE TRIGGER network_insert AFTER INSERT ON network BEGIN
+    SELECT RAISE(ABORT, 'subnet has host bits set: write its first address, as in 10.0.0.0/24')
+    WHERE EXISTS (SELECT 1 FROM network_span WHERE name = NEW.name AND address <> first);
+    SELECT RAISE(ABORT, 'this subnet overlaps another network: see SELECT name, subnet FROM network')
+    WHERE EXISTS (SELECT 1 FROM network_span AS mine JOIN network_span AS other
+                  WHERE mine.name = NEW.name AND other.name <> NEW.name
+                    AND mine.first <= other.last AND other.first <= mine.last);
+    SELECT RAISE(ABORT, 'pool_first and pool_last must be in the subnet, and neither its first nor its last address')
+    WHERE EXISTS (SELECT 1 FROM network_span WHERE name = NEW.name
+                  AND (pool_first NOT BETWEEN first + 1 AND last - 1
+                       OR pool_last NOT BETWEEN first + 1 AND last - 1));
+    SELECT RAISE(ABORT, 'pool_first comes after pool_last: swap them')
+    WHERE EXISTS (SELECT 1 FROM network_span WHERE name = NEW.name AND pool_first > pool_last);
+    SELECT RAISE(ABORT, 'router must be in the subnet, and neither its first nor its last address')
+    WHERE EXISTS (SELECT 1 FROM network_span WHERE name = NEW.name
+                  AND router NOT BETWEEN first + 1 AND last - 1);
+    SELECT RAISE(ABORT, 'dns is IPv4 addresses separated by commas, such as 10.0.0.2, 10.0.0.3')
+    WHERE EXISTS (
+        SELECT 1 FROM json_each('[[' || replace(replace(replace(NEW.dns, ' ', ''), ',', '],['), '.', ',') || ']]')
+        WHERE NEW.dns <> '' AND (json_array_length(value) <> 4
+              OR (SELECT max(part.value) FROM json_each(json_each.value) AS part) > 255));
+END;
+CREATE TRIGGER network_update AFTER UPDATE ON network BEGIN
+    SELECT RAISE(ABORT, 'subnet has host bits set: write its first address, as in 10.0.0.0/24')
+    WHERE EXISTS (SELECT 1 FROM network_span WHERE name = NEW.name AND address <> first);
+    SELECT RAISE(ABORT, 'this subnet overlaps another network: see SELECT name, subnet FROM network')
+    WHERE EXISTS (SELECT 1 FROM network_span AS mine JOIN network_span AS other
+                  WHERE mine.name = NEW.name AND other.name <> NEW.name
+                    AND mine.first <= other.last AND other.first <= mine.last);
+    SELECT RAISE(ABORT, 'pool_first and pool_last must be in the subnet, and neither its first nor its last address')
+    WHERE EXISTS (SELECT 1 FROM network_span WHERE name = NEW.name
+                  AND (pool_first NOT BETWEEN first + 1 AND last - 1
+                       OR pool_last NOT BETWEEN first + 1 AND last - 1));
+    SELECT RAISE(ABORT, 'pool_first comes after pool_last: swap them')
+    WHERE EXISTS (SELECT 1 FROM network_span WHERE name = NEW.name AND pool_first > pool_last);
+    SELECT RAISE(ABORT, 'router must be in the subnet, and neither its first nor its last address')
+    WHERE EXISTS (SELECT 1 FROM network_span WHERE name = NEW.name
+                  AND router NOT BETWEEN first + 1 AND last - 1);
+    SELECT RAISE(ABORT, 'dns is IPv4 addresses separated by commas, such as 10.0.0.2, 10.0.0.3')
+    WHERE EXISTS (
+        SELECT 1 FROM json_each('[[' || replace(replace(replace(NEW.dns, ' ', ''), ',', '],['), '.', ',') || ']]')
+        WHERE NEW.dns <> '' AND (json_array_length(value) <> 4
+              OR (SELECT max(part.value) FROM json_each(json_each.value) AS part) > 255));
+END;
+CREATE TRIGGER network_takes_its_name_along AFTER UPDATE OF name ON network WHEN OLD.name <> NEW.name BEGIN
+    UPDATE rule SET network = NEW.name WHERE network = OLD.name;
+    UPDATE dhcp_option SET owner = NEW.name WHERE scope = 'network' AND owner = OLD.name;
+END;
+CREATE TRIGGER network_stays_while_named BEFORE DELETE ON network
+WHEN EXISTS (SELECT 1 FROM rule WHERE network = OLD.name) BEGIN
+    SELECT RAISE(ABORT, 'a rule still names this network: delete the rule first, or give it another network');
+END;
+CREATE TRIGGER network_takes_its_rows AFTER DELETE ON network BEGIN
+    DELETE FROM dhcp_option WHERE scope = 'network' AND owner = OLD.name;
+END;
+
+CREATE TRIGGER dhcp_option_insert AFTER INSERT ON dhcp_option BEGIN
+    SELECT RAISE(ABORT, 'no network has this name (owner): see SELECT name FROM network')
+    WHERE NEW.scope = 'network' AND NOT EXISTS (SELECT 1 FROM network WHERE name = NEW.owner);
+    SELECT RAISE(ABORT, 'no class has this name (owner): see SELECT name FROM class')
+    WHERE NEW.scope = 'class' AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.owner);
+    SELECT RAISE(ABORT, 'no node has this name (owner): see SELECT name FROM node')
+    WHERE NEW.scope = 'node' AND NOT EXISTS (SELECT 1 FROM node WHERE name = NEW.owner);
+    SELECT RAISE(ABORT, 'value is 1 to 63 IPv4 addresses, separated by commas')
+    WHERE EXISTS (
+        SELECT 1 FROM dhcp_option_part AS part
+        WHERE (scope, owner, code) = (NEW.scope, NEW.owner, NEW.code) AND NEW.type = 'ip'
+          AND (position > 62 OR json_array_length(part.value) <> 4
+               OR (SELECT max(octet.value) FROM json_each(part.value) AS octet) > 255));
+    SELECT RAISE(ABORT, 'a number is too large for this type: u8 goes to 255, u16 to 65535, u32 to 4294967295')
+    WHERE EXISTS (
+        SELECT 1 FROM dhcp_option_part AS part
+        WHERE (scope, owner, code) = (NEW.scope, NEW.owner, NEW.code)
+          AND part.value > CASE NEW.type WHEN 'u8' THEN 255 WHEN 'u16' THEN 65535 WHEN 'u32' THEN 4294967295 END);
+    SELECT RAISE(ABORT, 'value is longer than the 255 bytes of an option: give fewer numbers')
+    WHERE (SELECT count(*) FROM dhcp_option_part
+           WHERE (scope, owner, code) = (NEW.scope, NEW.owner, NEW.code))
+        * CASE NEW.type WHEN 'u8' THEN 1 WHEN 'u16' THEN 2 WHEN 'u32' THEN 4 ELSE 0 END > 255;
+END;
+CREATE TRIGGER dhcp_option_update AFTER UPDATE ON dhcp_option BEGIN
+    SELECT RAISE(ABORT, 'no network has this name (owner): see SELECT name FROM network')
+    WHERE NEW.scope = 'network' AND NOT EXISTS (SELECT 1 FROM network WHERE name = NEW.owner);
+    SELECT RAISE(ABORT, 'no class has this name (owner): see SELECT name FROM class')
+    WHERE NEW.scope = 'class' AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.owner);
+    SELECT RAISE(ABORT, 'no node has this name (owner): see SELECT name FROM node')
+    WHERE NEW.scope = 'node' AND NOT EXISTS (SELECT 1 FROM node WHERE name = NEW.owner);
+    SELECT RAISE(ABORT, 'value is 1 to 63 IPv4 addresses, separated by commas')
+    WHERE EXISTS (
+        SELECT 1 FROM dhcp_option_part AS part
+        WHERE (scope, owner, code) = (NEW.scope, NEW.owner, NEW.code) AND NEW.type = 'ip'
+          AND (position > 62 OR json_array_length(part.value) <> 4
+               OR (SELECT max(octet.value) FROM json_each(part.value) AS octet) > 255));
+    SELECT RAISE(ABORT, 'a number is too large for this type: u8 goes to 255, u16 to 65535, u32 to 4294967295')
+    WHERE EXISTS (
+        SELECT 1 FROM dhcp_option_part AS part
+        WHERE (scope, owner, code) = (NEW.scope, NEW.owner, NEW.code)
+          AND part.value > CASE NEW.type WHEN 'u8' THEN 255 WHEN 'u16' THEN 65535 WHEN 'u32' THEN 4294967295 END);
+    SELECT RAISE(ABORT, 'value is longer than the 255 bytes of an option: give fewer numbers')
+    WHERE (SELECT count(*) FROM dhcp_option_part
+           WHERE (scope, owner, code) = (NEW.scope, NEW.owner, NEW.code))
+        * CASE NEW.type WHEN 'u8' THEN 1 WHEN 'u16' THEN 2 WHEN 'u32' THEN 4 ELSE 0 END > 255;
 END;
 
 -- Every change moves the generation on ------------------------------------------------------------
@@ -443,6 +731,9 @@ CREATE TRIGGER node_delete_counts AFTER DELETE ON node BEGIN UPDATE generation S
 CREATE TRIGGER network_insert_counts AFTER INSERT ON network BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER network_update_counts AFTER UPDATE ON network BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER network_delete_counts AFTER DELETE ON network BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER dhcp_option_insert_counts AFTER INSERT ON dhcp_option BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER dhcp_option_update_counts AFTER UPDATE ON dhcp_option BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER dhcp_option_delete_counts AFTER DELETE ON dhcp_option BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER trusted_key_insert_counts AFTER INSERT ON trusted_key BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER trusted_key_update_counts AFTER UPDATE ON trusted_key BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER trusted_key_delete_counts AFTER DELETE ON trusted_key BEGIN UPDATE generation SET value = value + 1; END;

@@ -283,6 +283,8 @@ fn written(lease: &Lease) -> state::Lease {
         mac: lease.mac,
         expires_ms: i64::try_from(lease.until.as_millis()).unwrap_or(i64::MAX),
         hostname: lease.hostname.clone().unwrap_or_default(),
+        state: state::LeaseState::Bound,
+        place: state::Place::default(),
     }
 }
 

@@ -48,7 +48,7 @@ pub fn verify_identity(who: &message::Identity) -> Identity {
         arch: Some(who.arch),
         firmware: Some(who.firmware),
         product: Some(who.product.clone()),
-        vendor: None,
+        ..Identity::default()
     }
 }
 

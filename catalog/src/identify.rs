@@ -1,5 +1,8 @@
 //! From a snapshot: which node a machine is, or which rule takes it in.
 
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 
 use crate::keys::PublicKey;
@@ -20,8 +23,18 @@ pub struct Identity {
     pub firmware: Option<Firmware>,
     /// SMBIOS product.
     pub product: Option<String>,
-    /// DHCP vendor class (RFC 2132, section 9.13).
+    /// SMBIOS manufacturer.
     pub vendor: Option<String>,
+    /// The network that it asks from, by name.
+    pub network: Option<String>,
+    /// The relay that passed its packet on.
+    pub relay: Option<Ipv4Addr>,
+    /// Agent circuit id (RFC 3046, section 3.1), as [`location_text`] writes it.
+    pub circuit: Option<String>,
+    /// Agent remote id (RFC 3046, section 3.2), as [`location_text`] writes it.
+    pub remote: Option<String>,
+    /// DHCP vendor class (RFC 2132, section 9.13), as [`location_text`] writes it.
+    pub vendor_class: Option<String>,
 }
 
 /// Who a machine is.
@@ -169,6 +182,36 @@ fn mismatch(rule: &Rule, identity: &Identity) -> Option<String> {
     .or(prefix)
     .or_else(|| like("product", &rule.product, &identity.product))
     .or_else(|| like("vendor", &rule.vendor, &identity.vendor))
+    .or_else(|| equal("network", rule.network.clone(), identity.network.clone()))
+    .or_else(|| {
+        equal(
+            "relay",
+            rule.relay.map(|relay| relay.to_string()),
+            identity.relay.map(|relay| relay.to_string()),
+        )
+    })
+    .or_else(|| like("circuit", &rule.circuit, &identity.circuit))
+    .or_else(|| like("remote", &rule.remote, &identity.remote))
+    .or_else(|| like("vendor_class", &rule.vendor_class, &identity.vendor_class))
+}
+
+/// Bytes that a relay, a switch or a client's program chose, as rules and people write them: as
+/// they are if all are printable ASCII, else as hexadecimal digits after `0x`.
+#[must_use]
+pub fn location_text(bytes: &[u8]) -> String {
+    let printable = |byte: &u8| matches!(byte, b' '..=b'~');
+    match std::str::from_utf8(bytes) {
+        Ok(text) if bytes.iter().all(printable) => text.to_owned(),
+        Ok(_) | Err(_) => {
+            let mut text = String::with_capacity(2 + 2 * bytes.len());
+            text.push_str("0x");
+            for byte in bytes {
+                // Writing into a String does not fail.
+                let _ = write!(text, "{byte:02x}");
+            }
+            text
+        }
+    }
 }
 
 fn sentence(what: &str, wanted: &str, is: Option<String>) -> String {

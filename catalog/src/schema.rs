@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `PRAGMA user_version` of [`SCHEMA`].
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// `PRAGMA application_id` of [`SCHEMA`]: "btcd".
 const APPLICATION_ID: i64 = 0x6274_6364;

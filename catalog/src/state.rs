@@ -13,7 +13,7 @@ use crate::keys::{PublicKey, key_text};
 mod rows;
 
 const SCHEMA: &str = include_str!("state.sql");
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const APPLICATION_ID: i64 = 0x6274_6473;
 
 /// How many events are kept.
@@ -65,6 +65,35 @@ pub struct Lease {
     pub expires_ms: i64,
     /// What it calls itself.
     pub hostname: String,
+    /// Whether the machine has the address.
+    pub state: LeaseState,
+    /// Where it was last seen.
+    pub place: Place,
+}
+
+/// What has become of an address.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LeaseState {
+    /// The machine has it, or had it until it expired.
+    #[default]
+    Bound,
+    /// The machine gave it back.
+    Released,
+    /// The machine found somebody else there: nobody gets it for a while.
+    Declined,
+}
+
+/// Where a machine was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The network that it asked from, by name.
+    pub network: Option<String>,
+    /// The relay that passed its packet on.
+    pub relay: Option<Ipv4Addr>,
+    /// Circuit id of option 82, as [`crate::identify::location_text`] writes it.
+    pub circuit: Option<String>,
+    /// Remote id of option 82, likewise.
+    pub remote: Option<String>,
 }
 
 /// Something that happened.
@@ -228,16 +257,8 @@ fn write_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Res
     match record {
         Record::Node(state) => rows::write_node(transaction, state),
         Record::ForgetNode(node) => run("DELETE FROM node_state WHERE node = ?1", &[node]),
-        Record::Lease(lease) => run(
-            "INSERT OR REPLACE INTO lease (ip, mac, expires_ms, hostname) VALUES (?1, ?2, ?3, ?4)",
-            params![
-                lease.ip.to_string(),
-                lease.mac.to_string(),
-                lease.expires_ms,
-                lease.hostname
-            ],
-        ),
-        Record::FreeLease(ip) => run("DELETE FROM lease WHERE ip = ?1", &[&ip.to_string()]),
+        Record::Lease(lease) => rows::write_lease(transaction, lease),
+        Record::FreeLease(ip) => run("DELETE FROM lease WHERE ip = ?1", &[&ip.to_bits()]),
         Record::Event(event) => run(
             "INSERT INTO event (at_ms, node, kind, text) VALUES (?1, ?2, ?3, ?4)",
             params![event.at_ms, event.node, event.kind, event.text],
@@ -290,6 +311,13 @@ mod tests {
             mac: Mac([2, 0, 0, 0, 0, 1]),
             expires_ms: 9,
             hostname: "a".into(),
+            state: LeaseState::Declined,
+            place: Place {
+                network: Some("lan".into()),
+                relay: Some(Ipv4Addr::new(10, 1, 0, 1)),
+                circuit: Some("ge-0/0/7".into()),
+                remote: Some("0x0004".into()),
+            },
         };
         let replay = KeyReplay {
             key: [7; 32],

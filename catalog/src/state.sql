@@ -5,7 +5,7 @@
 -- Every column whose name ends in _ms is Unix time in milliseconds.
 
 PRAGMA application_id = 0x62746473; -- "btds"
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 CREATE TABLE node_state (
     node            TEXT PRIMARY KEY,
@@ -30,12 +30,23 @@ CREATE TABLE node_state (
     offered_key     TEXT
 ) STRICT, WITHOUT ROWID;
 
+-- Written for every DHCPACK before it is sent, so its rows are small: addresses are numbers, and
+-- there is no index. People read the view `leases`.
 CREATE TABLE lease (
-    ip         TEXT PRIMARY KEY,
-    mac        TEXT NOT NULL,
+    -- 10.0.0.7 is 10*2^24 + 7; of a MAC address, likewise.
+    ip         INTEGER PRIMARY KEY,
+    mac        INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL,
-    hostname   TEXT NOT NULL DEFAULT ''
-) STRICT, WITHOUT ROWID;
+    -- bound, released (the machine gave it back), declined (it found somebody else there).
+    state      TEXT NOT NULL,
+    hostname   TEXT NOT NULL DEFAULT '',
+    -- Where the machine was last seen: the network's name, the relay's address, what the relay
+    -- said in option 82.
+    network    TEXT,
+    relay      INTEGER,
+    circuit    TEXT,
+    remote     TEXT
+) STRICT;
 
 -- The newest 100,000 are kept.
 CREATE TABLE event (
@@ -59,6 +70,17 @@ CREATE TABLE counter (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE VIEW leases AS
+SELECT (ip >> 24) || '.' || (ip >> 16 & 255) || '.' || (ip >> 8 & 255) || '.' || (ip & 255) AS address,
+       printf('%02x:%02x:%02x:%02x:%02x:%02x', mac >> 40, mac >> 32 & 255, mac >> 24 & 255,
+              mac >> 16 & 255, mac >> 8 & 255, mac & 255) AS mac,
+       hostname,
+       CASE WHEN state = 'bound' AND expires_ms <= unixepoch() * 1000 THEN 'expired' ELSE state END AS state,
+       datetime(expires_ms / 1000, 'unixepoch') AS until, network,
+       (relay >> 24) || '.' || (relay >> 16 & 255) || '.' || (relay >> 8 & 255) || '.' || (relay & 255) AS relay,
+       circuit, remote
+FROM lease ORDER BY ip;
 
 CREATE VIEW nodes_now AS
 SELECT node, stage, datetime(stage_since_ms / 1000, 'unixepoch') AS since,

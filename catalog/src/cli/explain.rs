@@ -31,6 +31,11 @@ pub(super) fn explain(catalog: &Catalog, what: &super::Explain) -> Result<()> {
         firmware: what.firmware,
         product: what.product.clone(),
         vendor: what.vendor.clone(),
+        network: what.network.clone(),
+        relay: what.relay,
+        circuit: what.circuit.clone(),
+        remote: what.remote.clone(),
+        vendor_class: what.vendor_class.clone(),
     };
     match match_node(&snapshot, &identity) {
         Match::Node { node, by, differs } => {

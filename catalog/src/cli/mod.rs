@@ -8,6 +8,7 @@ mod nodes;
 mod setup;
 mod table;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -180,9 +181,24 @@ pub(crate) struct Explain {
     /// Its SMBIOS product
     #[arg(long)]
     product: Option<String>,
-    /// Its DHCP vendor class
+    /// Its SMBIOS manufacturer
     #[arg(long)]
     vendor: Option<String>,
+    /// The network it asks from, by name
+    #[arg(long)]
+    network: Option<String>,
+    /// Address of the relay that passes its packets on
+    #[arg(long)]
+    relay: Option<Ipv4Addr>,
+    /// Circuit id of option 82
+    #[arg(long)]
+    circuit: Option<String>,
+    /// Remote id of option 82
+    #[arg(long)]
+    remote: Option<String>,
+    /// What its program calls itself by DHCP (option 60)
+    #[arg(long)]
+    vendor_class: Option<String>,
     /// Every file with the package that it comes from
     #[arg(long)]
     files: bool,

@@ -1,6 +1,7 @@
 //! The whole catalog in memory: immutable, without SQLite, what bootd decides from.
 
 mod network;
+mod option;
 pub(crate) mod read;
 
 use std::collections::{BTreeMap, HashMap};
@@ -52,6 +53,84 @@ pub struct Network {
     pub lease: Duration,
     /// The address bootd gives as its own, if not that of the interface.
     pub server: Option<Ipv4Addr>,
+    /// What bootd does here.
+    pub mode: Mode,
+    /// Who is answered that speaks BOOTP without DHCP.
+    pub bootp: Bootp,
+    /// Before an address is offered for the first time, the network is asked whether somebody
+    /// uses it.
+    pub probe: bool,
+    /// How boot images are loaded; `None`: as the firmware asks.
+    pub boot_by: Option<BootBy>,
+    /// The iPXE that UEFI machines load first; `None`: they load the boot image itself.
+    pub uefi_loader: Option<UefiLoader>,
+    /// What happens to machines that are no node and that no rule takes in.
+    pub unknown: Unknown,
+    /// Sorted by code.
+    pub options: Vec<DhcpOption>,
+}
+
+/// What bootd does on a network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is the DHCP server.
+    #[default]
+    Full,
+    /// It gives boot information only; addresses come from another DHCP server.
+    Proxy,
+    /// It answers nobody.
+    Off,
+}
+
+/// Who is answered that speaks BOOTP without DHCP (RFC 951).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Bootp {
+    /// Nobody.
+    Off,
+    /// Nodes with a reserved address.
+    #[default]
+    Reserved,
+    /// Everybody: those without a reservation get an address of the pool, for good.
+    Dynamic,
+}
+
+/// How boot images are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootBy {
+    /// By TFTP.
+    Tftp,
+    /// By HTTP.
+    Http,
+}
+
+/// An iPXE program for UEFI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UefiLoader {
+    /// `ipxe.efi`, with drivers of its own.
+    Ipxe,
+    /// `snponly.efi`, which uses the firmware's driver.
+    Snponly,
+}
+
+/// What happens to machines that are no node and that no rule takes in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// They get an address and nothing to boot.
+    #[default]
+    Serve,
+    /// They get no answer.
+    Ignore,
+}
+
+/// A DHCP option that an operator gives (RFC 2132).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DhcpOption {
+    /// Its number. None that the server itself has to control.
+    pub code: u8,
+    /// Its content as it stands in a packet, without code and length: 1 to 255 bytes.
+    pub bytes: Vec<u8>,
+    /// It is sent to clients that do not ask for it, too.
+    pub always: bool,
 }
 
 /// An IPv4 network in CIDR notation (RFC 4632, section 3.1).
@@ -108,6 +187,12 @@ pub struct Class {
     pub packages: Vec<PackageRef>,
     /// One boot image for each architecture.
     pub images: BTreeMap<Arch, Boot>,
+    /// How long its nodes' leases last; `None`: as their network says.
+    pub lease: Option<Duration>,
+    /// How its nodes load their boot image; `None`: as their network says.
+    pub boot_by: Option<BootBy>,
+    /// Sorted by code. They win over the network's.
+    pub options: Vec<DhcpOption>,
 }
 
 /// How a node's key is bound at first contact.
@@ -145,8 +230,19 @@ pub struct Rule {
     pub mac_prefix: Option<String>,
     /// SMBIOS product, `*` stands for any text.
     pub product: Option<String>,
-    /// DHCP vendor class (option 60), `*` stands for any text.
+    /// SMBIOS manufacturer, `*` stands for any text.
     pub vendor: Option<String>,
+    /// The network that it asks from, by name.
+    pub network: Option<String>,
+    /// The relay that passes its packets on.
+    pub relay: Option<Ipv4Addr>,
+    /// Circuit id of option 82, as [`crate::identify::location_text`] writes it; `*` stands for
+    /// any text.
+    pub circuit: Option<String>,
+    /// Remote id of option 82, likewise.
+    pub remote: Option<String>,
+    /// DHCP vendor class (option 60), likewise.
+    pub vendor_class: Option<String>,
     /// What to do.
     pub action: Action,
     /// Names of new nodes begin so.
@@ -191,6 +287,10 @@ pub struct Node {
     pub ip: Option<Ipv4Addr>,
     /// It waits and runs nothing.
     pub hold: bool,
+    /// How it loads its boot image; `None`: as its class says.
+    pub boot_by: Option<BootBy>,
+    /// Sorted by code. They win over the class's and the network's.
+    pub options: Vec<DhcpOption>,
 }
 
 /// Something in the catalog that makes no sense, in words.

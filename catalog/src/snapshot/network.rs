@@ -5,17 +5,22 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Row};
 
-use super::read::{RowResult, good_rows, parsed, row_try};
-use super::{Network, Problem, Scope, Subnet};
+use super::option::Options;
+use super::read::{RowResult, good_rows, parsed, row_try, word};
+use super::{BootBy, Bootp, Mode, Network, Problem, Scope, Subnet, UefiLoader, Unknown};
 
 /// All networks that make sense; of two that overlap, the first by name.
-pub(super) fn read(db: &Connection, problems: &mut Vec<Problem>) -> rusqlite::Result<Vec<Network>> {
+pub(super) fn read(
+    db: &Connection,
+    options: &mut Options,
+    problems: &mut Vec<Problem>,
+) -> rusqlite::Result<Vec<Network>> {
     let all = good_rows(
         db,
         "network",
         "SELECT * FROM network ORDER BY name",
         problems,
-        |row| Ok(network(row)?.and_then(checked)),
+        |row| Ok(network(row, options)?.and_then(checked)),
     )?;
     let mut networks: Vec<Network> = Vec::new();
     for network in all {
@@ -36,21 +41,46 @@ pub(super) fn read(db: &Connection, problems: &mut Vec<Problem>) -> rusqlite::Re
     Ok(networks)
 }
 
-fn network(row: &Row<'_>) -> rusqlite::Result<RowResult<Network>> {
+fn network(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<Network>> {
+    let name: String = row.get("name")?;
     let subnet: String = row.get("subnet")?;
     let pool_first = row_try!(parsed(row, "pool_first")?);
     let pool_last = row_try!(parsed(row, "pool_last")?);
     let lease: u32 = row.get("lease_seconds")?;
     Ok(Ok(Network {
-        name: row.get("name")?,
+        options: options.take("network", &name),
+        name,
         subnet: row_try!(parse_subnet(&subnet)),
         pool: pool_first.zip(pool_last),
         router: row_try!(parsed(row, "router")?),
         dns: row_try!(addresses(&row.get::<_, String>("dns")?)),
         lease: Duration::from_secs(lease.into()),
         server: row_try!(parsed(row, "server")?),
+        mode: row_try!(word(row, "mode", &MODES)?).unwrap_or_default(),
+        bootp: row_try!(word(row, "bootp", &BOOTPS)?).unwrap_or_default(),
+        probe: row.get("probe")?,
+        boot_by: row_try!(word(row, "boot_by", &BOOT_BYS)?),
+        uefi_loader: row_try!(word(row, "uefi_loader", &UEFI_LOADERS)?),
+        unknown: row_try!(word(row, "unknown", &UNKNOWNS)?).unwrap_or_default(),
     }))
 }
+
+const MODES: [(&str, Mode); 3] = [
+    ("full", Mode::Full),
+    ("proxy", Mode::Proxy),
+    ("off", Mode::Off),
+];
+const BOOTPS: [(&str, Bootp); 3] = [
+    ("off", Bootp::Off),
+    ("reserved", Bootp::Reserved),
+    ("dynamic", Bootp::Dynamic),
+];
+pub(super) const BOOT_BYS: [(&str, BootBy); 2] = [("tftp", BootBy::Tftp), ("http", BootBy::Http)];
+const UEFI_LOADERS: [(&str, UefiLoader); 2] = [
+    ("ipxe.efi", UefiLoader::Ipxe),
+    ("snponly.efi", UefiLoader::Snponly),
+];
+const UNKNOWNS: [(&str, Unknown); 2] = [("serve", Unknown::Serve), ("ignore", Unknown::Ignore)];
 
 fn parse_subnet(text: &str) -> RowResult<Subnet> {
     let parts = text.split_once('/').and_then(|(address, prefix)| {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
+use std::time::Duration;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::Arch;
@@ -14,7 +15,8 @@ use bootd_protocol::manifest::{
 };
 use rusqlite::{Connection, Row};
 
-use super::network;
+use super::network::{self, BOOT_BYS};
+use super::option::{self, Options};
 use super::{Action, Class, KeyPolicy, Node, Package, Problem, Rule, Scope, Snapshot};
 use crate::keys::parse_key;
 
@@ -22,13 +24,16 @@ use crate::keys::parse_key;
 pub(crate) fn snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
     let mut problems = Vec::new();
     let generation: i64 = db.query_row("SELECT value FROM generation", [], |row| row.get(0))?;
+    let mut options = option::read(db, &mut problems)?;
     let mut snapshot = Snapshot {
         generation: generation.unsigned_abs(),
-        networks: network::read(db, &mut problems)?,
-        classes: classes(db, &mut problems)?,
+        networks: network::read(db, &mut options, &mut problems)?,
+        classes: classes(db, &mut options, &mut problems)?,
         packages: packages(db, &mut problems)?,
         rules: good_rows(db, "rule", RULES, &mut problems, rule)?,
-        nodes: good_rows(db, "node", NODES, &mut problems, node)?,
+        nodes: good_rows(db, "node", NODES, &mut problems, |row| {
+            node(row, &mut options)
+        })?,
         ..Snapshot::default()
     };
     snapshot.index();
@@ -79,6 +84,22 @@ pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(
         .transpose())
 }
 
+/// A column that has one of a few words; NULL is `None`.
+pub(super) fn word<T: Copy>(
+    row: &Row<'_>,
+    column: &str,
+    words: &[(&str, T)],
+) -> rusqlite::Result<RowResult<Option<T>>> {
+    let text: Option<String> = row.get(column)?;
+    let value = text.map(|text| {
+        let found = words.iter().find(|(word, _)| *word == text);
+        found
+            .map(|(_, value)| *value)
+            .ok_or_else(|| format!("{column} is {text:?}"))
+    });
+    Ok(value.transpose())
+}
+
 /// Gives up on the row, not on the query.
 macro_rules! row_try {
     ($result:expr) => {
@@ -113,6 +134,11 @@ fn rule(row: &Row<'_>) -> rusqlite::Result<RowResult<Rule>> {
         mac_prefix: row.get("mac_prefix")?,
         product: row.get("product")?,
         vendor: row.get("vendor")?,
+        network: row.get("network")?,
+        relay: row_try!(parsed(row, "relay")?),
+        circuit: row.get("circuit")?,
+        remote: row.get("remote")?,
+        vendor_class: row.get("vendor_class")?,
         action,
         node_prefix: row.get("node_prefix")?,
     }))
@@ -120,10 +146,12 @@ fn rule(row: &Row<'_>) -> rusqlite::Result<RowResult<Rule>> {
 
 const NODES: &str = "SELECT * FROM node ORDER BY name";
 
-fn node(row: &Row<'_>) -> rusqlite::Result<RowResult<Node>> {
+fn node(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<Node>> {
+    let name: String = row.get("name")?;
     let key: Option<String> = row.get("public_key")?;
     Ok(Ok(Node {
-        name: row.get("name")?,
+        options: options.take("node", &name),
+        name,
         mac: row_try!(parsed(row, "mac")?),
         uuid: row_try!(parsed(row, "uuid")?),
         arch: row_try!(parsed(row, "arch")?),
@@ -132,14 +160,18 @@ fn node(row: &Row<'_>) -> rusqlite::Result<RowResult<Node>> {
         public_key: key.as_deref().and_then(parse_key),
         ip: row_try!(parsed(row, "ip")?),
         hold: row.get("hold")?,
+        boot_by: row_try!(word(row, "boot_by", &BOOT_BYS)?),
     }))
 }
 
 fn classes(
     db: &Connection,
+    options: &mut Options,
     problems: &mut Vec<Problem>,
 ) -> rusqlite::Result<BTreeMap<String, Class>> {
-    let classes = good_rows(db, "class", "SELECT * FROM class", problems, class)?;
+    let classes = good_rows(db, "class", "SELECT * FROM class", problems, |row| {
+        class(row, options)
+    })?;
     let mut classes: BTreeMap<String, Class> = classes
         .into_iter()
         .map(|class| (class.name.clone(), class))
@@ -163,7 +195,9 @@ fn classes(
     Ok(classes)
 }
 
-fn class(row: &Row<'_>) -> rusqlite::Result<RowResult<Class>> {
+fn class(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<Class>> {
+    let name: String = row.get("name")?;
+    let lease: Option<u32> = row.get("lease_seconds")?;
     let key_policy = match row.get::<_, String>("key_policy")?.as_str() {
         "open" => KeyPolicy::Open,
         "approval" => KeyPolicy::Approval,
@@ -180,7 +214,8 @@ fn class(row: &Row<'_>) -> rusqlite::Result<RowResult<Class>> {
         other => return Ok(Err(format!("foreign_disk is {other:?}"))),
     };
     Ok(Ok(Class {
-        name: row.get("name")?,
+        options: options.take("class", &name),
+        name,
         key_policy,
         policy: Policy {
             on_silence,
@@ -189,6 +224,8 @@ fn class(row: &Row<'_>) -> rusqlite::Result<RowResult<Class>> {
         },
         packages: Vec::new(),
         images: BTreeMap::new(),
+        lease: lease.map(|seconds| Duration::from_secs(seconds.into())),
+        boot_by: row_try!(word(row, "boot_by", &BOOT_BYS)?),
     }))
 }
 

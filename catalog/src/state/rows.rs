@@ -1,10 +1,12 @@
 //! The rows of `state.db`, read; and the widest of them, written.
 
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use bootd_protocol::identity::Mac;
 use rusqlite::{Row, Transaction, params};
 
-use super::{Event, KeyReplay, Lease, NodeState, StateStore, number};
+use super::{Event, KeyReplay, Lease, LeaseState, NodeState, Place, StateStore, number};
 use crate::error::{Error, Result};
 use crate::keys::{PublicKey, key_text, parse_key};
 
@@ -40,20 +42,8 @@ impl StateStore {
     /// # Errors
     /// What SQLite refuses.
     pub fn leases(&self) -> Result<Vec<Lease>> {
-        let leases = self.all("SELECT * FROM lease", |row| {
-            let (ip, mac) = (text(row, "ip")?, text(row, "mac")?);
-            let expires_ms = row.get("expires_ms")?;
-            let hostname = row.get("hostname")?;
-            Ok(ip.zip(mac).map(|(ip, mac)| Lease {
-                ip,
-                mac,
-                expires_ms,
-                hostname,
-            }))
-        })?;
-        let mut leases: Vec<Lease> = leases.into_iter().flatten().collect();
-        leases.sort_by_key(|lease| lease.ip);
-        Ok(leases)
+        let leases = self.all("SELECT * FROM lease ORDER BY ip", lease)?;
+        Ok(leases.into_iter().flatten().collect())
     }
 
     /// The newest `limit` events of one node or of all, oldest first.
@@ -142,6 +132,71 @@ pub(super) fn write_node(transaction: &Transaction<'_>, state: &NodeState) -> ru
             state.offered_key.as_ref().map(key_text),
         ])
         .map(|_| ())
+}
+
+/// A lease whose numbers are no addresses is as if it were not there.
+fn lease(row: &Row<'_>) -> rusqlite::Result<Option<Lease>> {
+    let (Some(ip), Some(mac)) = (address(row, "ip")?, mac(row.get("mac")?)) else {
+        return Ok(None);
+    };
+    let state = match row.get::<_, String>("state")?.as_str() {
+        "released" => LeaseState::Released,
+        "declined" => LeaseState::Declined,
+        _ => LeaseState::Bound,
+    };
+    Ok(Some(Lease {
+        ip,
+        mac,
+        expires_ms: row.get("expires_ms")?,
+        hostname: row.get("hostname")?,
+        state,
+        place: Place {
+            network: row.get("network")?,
+            relay: address(row, "relay")?,
+            circuit: row.get("circuit")?,
+            remote: row.get("remote")?,
+        },
+    }))
+}
+
+pub(super) fn write_lease(transaction: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
+    let state = match lease.state {
+        LeaseState::Bound => "bound",
+        LeaseState::Released => "released",
+        LeaseState::Declined => "declined",
+    };
+    let [a, b, c, d, e, f] = lease.mac.0;
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO lease
+                 (ip, mac, expires_ms, state, hostname, network, relay, circuit, remote)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            lease.ip.to_bits(),
+            i64::from_be_bytes([0, 0, a, b, c, d, e, f]),
+            lease.expires_ms,
+            state,
+            lease.hostname,
+            lease.place.network,
+            lease.place.relay.map(Ipv4Addr::to_bits),
+            lease.place.circuit,
+            lease.place.remote,
+        ])
+        .map(|_| ())
+}
+
+fn address(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Ipv4Addr>> {
+    let number: Option<i64> = row.get(column)?;
+    let number = number.and_then(|number| u32::try_from(number).ok());
+    Ok(number.map(Ipv4Addr::from_bits))
+}
+
+fn mac(number: i64) -> Option<Mac> {
+    match number.to_be_bytes() {
+        [0, 0, a, b, c, d, e, f] => Some(Mac([a, b, c, d, e, f])),
+        _ => None,
+    }
 }
 
 /// What cannot be read as a value is as if it were not there: these are observations.
