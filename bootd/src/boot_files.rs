@@ -7,14 +7,14 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bootd_protocol::boot_choice::script::Script;
-use bootd_protocol::boot_choice::{Client, ClientKind, Offer};
+use bootd_protocol::boot_choice::{Client, ClientKind, Offer, Place};
 use bootd_protocol::dhcp::server::Wishes as _;
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware};
 use bootd_protocol::uki::{HEAD_LEN, Section, Uki, UkiError};
 use catalog::blobs::{BlobError, BlobStore};
 
-use crate::desired::View;
+use crate::wishes::Wisher;
 
 /// A boot image that cannot be taken apart.
 #[derive(Debug, thiserror::Error)]
@@ -88,10 +88,19 @@ impl BootFiles {
     ///
     /// # Errors
     /// In words: the query says too little, or the boot image cannot be used.
-    pub fn script(&self, view: &View, query: &str, script: Script<'_>) -> Result<String, String> {
-        let client = client(query)?;
-        let offer = view.offer(&client);
+    pub fn script(
+        &self,
+        wisher: &Wisher<'_>,
+        query: &str,
+        script: Script<'_>,
+    ) -> Result<String, String> {
+        let (mut client, firmware) = client(query)?;
+        if let Some(heard) = wisher.locations.of(client.mac) {
+            (client.place, client.vendor_class) = (heard.place, heard.vendor_class);
+        }
+        let offer = wisher.wish(&client).offer;
         let text = match &offer {
+            Offer::Local { reason } => Ok(Script { reason, ..script }.local(firmware)),
             Offer::Boot { uki, reason } => {
                 let cmdline = self.cmdline(*uki).map_err(|error| error.to_string())?;
                 Script { reason, ..script }.boot(uki, &cmdline)
@@ -112,7 +121,7 @@ fn read_part(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The machine of `mac=…&arch=…&firmware=…&uuid=…`.
-fn client(query: &str) -> Result<Client, String> {
+fn client(query: &str) -> Result<(Client, Firmware), String> {
     let field = |name: &str| {
         let mut fields = query.split('&').filter_map(|it| it.split_once('='));
         fields.find_map(|(key, value)| (key == name).then_some(value))
@@ -121,11 +130,14 @@ fn client(query: &str) -> Result<Client, String> {
     let mac = need("mac")?.replace("%3A", ":").replace("%3a", ":");
     let arch: Arch = need("arch")?.parse().map_err(|it| format!("{it}"))?;
     let firmware: Firmware = need("firmware")?.parse().map_err(|it| format!("{it}"))?;
-    Ok(Client {
+    let client = Client {
         mac: mac.parse().map_err(|it| format!("{it}"))?,
         uuid: field("uuid").and_then(|it| it.parse().ok()),
         kind: ClientKind::Ipxe { arch, firmware },
-    })
+        vendor_class: None,
+        place: Place::default(),
+    };
+    Ok((client, firmware))
 }
 
 #[cfg(test)]
@@ -135,7 +147,7 @@ mod tests {
     #[test]
     fn a_query_is_a_machine() {
         let query = "mac=52:54:00:12:34:56&arch=x86_64&firmware=bios";
-        let client = client(query).unwrap();
+        let (client, _) = client(query).unwrap();
         assert_eq!(client.mac.to_string(), "52:54:00:12:34:56");
         let kind = ClientKind::Ipxe {
             arch: Arch::X86_64,

@@ -56,6 +56,10 @@ counters! {
     dhcp_naks,
     /// DHCP packets that deserved no answer.
     dhcp_dropped,
+    /// Plain BOOTP requests answered.
+    dhcp_bootp,
+    /// Addresses on record.
+    dhcp_leases,
     /// Verify datagrams received.
     verify_received,
     /// Verify datagrams answered.

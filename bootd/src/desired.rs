@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bootd_protocol::identity::Mac;
 use catalog::served::Served;
-use catalog::snapshot::Snapshot;
+use catalog::snapshot::{Action, Node, Rule, Snapshot};
 use catalog::{Catalog, Error};
 use tracing::{error, info, warn};
 
@@ -24,6 +24,40 @@ pub struct View {
     pub served: Served,
     /// Whose a reserved address is.
     pub reserved: HashMap<Ipv4Addr, Mac>,
+    /// Why machines get what they get.
+    pub reasons: Reasons,
+}
+
+/// Why machines get what they get, in words: written once for each row, not for each packet.
+#[derive(Debug, Default)]
+pub struct Reasons {
+    /// By name of the node.
+    pub nodes: HashMap<String, Arc<str>>,
+    /// By name of the rule that takes them in.
+    pub rules: HashMap<String, Arc<str>>,
+    /// For machines that no rule takes in.
+    pub stranger: Arc<str>,
+}
+
+impl Reasons {
+    fn new(snapshot: &Snapshot) -> Self {
+        let node = |node: &Node| {
+            let reason = format!("node {} of class {}", node.name, node.class);
+            (node.name.clone(), reason.into())
+        };
+        let rule = |rule: &Rule| match &rule.action {
+            Action::Enrol { class } | Action::Hold { class } => {
+                let reason = format!("rule {} takes it into class {class}", rule.name);
+                Some((rule.name.clone(), reason.into()))
+            }
+            Action::Ignore => None,
+        };
+        Reasons {
+            nodes: snapshot.nodes.iter().map(node).collect(),
+            rules: snapshot.rules.iter().filter_map(rule).collect(),
+            stranger: "no rule takes it in".into(),
+        }
+    }
 }
 
 impl View {
@@ -34,6 +68,7 @@ impl View {
             .filter_map(|node| Some((node.ip?, node.mac?)));
         View {
             reserved: reserved.collect(),
+            reasons: Reasons::new(&snapshot),
             snapshot,
             served,
         }

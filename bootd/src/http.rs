@@ -31,8 +31,10 @@ use tracing::{error, info};
 use crate::boot_files::BootFiles;
 use crate::counters::Counters;
 use crate::desired::Desired;
+use crate::locations::Locations;
 use crate::presence::Presence;
 use crate::range::{Range, choose};
+use crate::wishes::Wisher;
 
 /// Bytes read from a file at once.
 const CHUNK: usize = 256 * 1024;
@@ -48,6 +50,8 @@ pub struct Http {
     pub boot_files: BootFiles,
     /// Where it is told who fetches a boot image.
     pub presence: Presence,
+    /// Where machines were when DHCP heard of them.
+    pub locations: Locations,
     /// Its numbers.
     pub counters: Arc<Counters>,
     /// Its port, for scripts.
@@ -197,9 +201,14 @@ async fn ipxe(
         reason: "",
     };
     let view = http.desired.view();
+    let wisher = Wisher {
+        view: &view,
+        presence: &http.presence,
+        locations: &http.locations,
+    };
     let text = http
         .boot_files
-        .script(&view, query.as_deref().unwrap_or_default(), script);
+        .script(&wisher, query.as_deref().unwrap_or_default(), script);
     let text = text.map_err(|why| Refusal(StatusCode::BAD_REQUEST, why))?;
     info!(%from, "iPXE script sent");
     http.counters

@@ -6,22 +6,25 @@
 //! | [`desired`] | the catalog in memory, swapped whole after every edit |
 //! | [`wishes`] | what it says about one machine |
 //! | [`recorder`] | the one thread that writes databases |
-//! | [`presence`] | how every node is doing |
+//! | [`presence`], [`locations`] | how every node is doing, and where DHCP saw it |
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
 //! | [`boot_files`] | boot images taken apart, scripts for iPXE |
 //! | [`counters`], [`range`], [`sockets`] | small things they share |
+//! | [`sys`] | the one place with `unsafe` |
 
 pub mod boot_files;
 pub mod counters;
 pub mod desired;
 pub mod dhcp;
 pub mod http;
+pub mod locations;
 pub mod presence;
 pub mod range;
 pub mod recorder;
 pub mod server;
 pub mod sockets;
+pub mod sys;
 pub mod tftp;
 pub mod tftp_files;
 

@@ -20,20 +20,28 @@ pub struct Sighting {
     pub node: String,
     /// Its card.
     pub mac: Mac,
-    /// The address it was given.
-    pub address: Ipv4Addr,
+    /// The address it was given, if it was given one.
+    pub address: Option<Ipv4Addr>,
     /// What it is, as far as it says.
     pub machine: Option<(Arch, Firmware)>,
     /// What was decided, in words.
     pub text: String,
     /// Whether it boots from the network (and is not our own init).
     pub netboot: bool,
+    /// Whether it was sent to its disk.
+    pub to_disk: bool,
 }
+
+/// How often in a row a node's firmware is sent to its disk without the node being heard of from
+/// there: after that the disk counts as one that does not start.
+const SENT_TO_DISK: u32 = 2;
 
 /// All nodes. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Presence {
     nodes: Arc<Mutex<HashMap<String, NodeState>>>,
+    /// How often each was sent to its disk since it was last heard of from there.
+    sent_to_disk: Arc<Mutex<HashMap<String, u32>>>,
     recorder: Recorder,
 }
 
@@ -47,8 +55,22 @@ impl Presence {
             .collect();
         Presence {
             nodes: Arc::new(Mutex::new(nodes)),
+            sent_to_disk: Arc::default(),
             recorder,
         }
+    }
+
+    /// Whether a node that asks the network is to start from its disk instead: it was last heard
+    /// of from there, and has not been sent there in vain.
+    #[must_use]
+    pub fn starts_from_disk(&self, node: &str) -> bool {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let from_disk = nodes.get(node).is_some_and(|it| it.from_disk);
+        from_disk && lock(&self.sent_to_disk).get(node).copied().unwrap_or(0) < SENT_TO_DISK
+    }
+
+    fn sent_to_disk(&self, node: &str) {
+        *lock(&self.sent_to_disk).entry(node.to_owned()).or_default() += 1;
     }
 
     fn update(&self, node: &str, change: impl FnOnce(&mut NodeState)) {
@@ -77,10 +99,14 @@ impl Presence {
             machine,
             text,
             netboot,
+            to_disk,
         } = sighting;
+        if to_disk {
+            self.sent_to_disk(&node);
+        }
         self.update(&node, |state| {
             state.mac = Some(mac);
-            state.address = Some(address);
+            state.address = address.or(state.address);
             if let Some((arch, firmware)) = machine {
                 (state.arch, state.firmware) = (Some(arch), Some(firmware));
             }
@@ -119,16 +145,19 @@ impl Presence {
         let Some(name) = name else { return };
         match fact {
             Fact::KeyOffered { bound } => self.offered(name, identity.key, bound.as_ref()),
-            Fact::Asked { ask, verdict } => self.update(name, |state| {
-                seen(
-                    state,
-                    from.ip(),
-                    identity.mac,
-                    identity.arch,
-                    identity.firmware,
-                );
-                asked(state, ask, verdict);
-            }),
+            Fact::Asked { ask, verdict } => {
+                lock(&self.sent_to_disk).remove(name);
+                self.update(name, |state| {
+                    seen(
+                        state,
+                        from.ip(),
+                        identity.mac,
+                        identity.arch,
+                        identity.firmware,
+                    );
+                    asked(state, ask, verdict);
+                });
+            }
             Fact::Reported(report) => self.update(name, |state| {
                 seen(
                     state,
@@ -177,12 +206,17 @@ fn seen(state: &mut NodeState, from: std::net::IpAddr, mac: Mac, arch: Arch, fir
     state.offered_key = None;
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn known(digest: Digest) -> Option<Digest> {
     (digest != Digest::NONE).then_some(digest)
 }
 
 fn asked(state: &mut NodeState, ask: &Ask, verdict: &Verdict) {
     state.running = known(ask.manifest);
+    state.from_disk = ask.booted_from != BootedFrom::Network;
     state.failed = known(ask.failed);
     (state.progress_done, state.progress_total) = (0, 0);
     let from = match ask.booted_from {

@@ -21,7 +21,7 @@ const MAX_BACKLOG: usize = 10_000;
 enum Letter {
     Record(Record),
     /// Write, commit, then call.
-    Commit(Record, Box<dyn FnOnce() + Send>),
+    Commit(Vec<Record>, Box<dyn FnOnce() + Send>),
     Enrol(Box<Identity>),
     Learn(String, Box<Identity>),
     BindKey(String, PublicKey),
@@ -90,9 +90,9 @@ impl Recorder {
         }));
     }
 
-    /// Writes now, and calls `then` once it is on stable storage; never if it cannot be written.
-    pub fn commit(&self, record: Record, then: impl FnOnce() + Send + 'static) {
-        self.send(Letter::Commit(record, Box::new(then)));
+    /// Writes now, and calls `then` once all is on stable storage; never if it cannot be written.
+    pub fn commit(&self, records: Vec<Record>, then: impl FnOnce() + Send + 'static) {
+        self.send(Letter::Commit(records, Box::new(then)));
     }
 
     /// Makes a machine a node, as the catalog's rules say.
@@ -140,8 +140,8 @@ impl Desk {
     fn take(&mut self, letter: Letter, waiting: &mut Vec<Box<dyn FnOnce() + Send>>) -> bool {
         match letter {
             Letter::Record(record) => self.backlog.push(record),
-            Letter::Commit(record, then) => {
-                self.backlog.push(record);
+            Letter::Commit(records, then) => {
+                self.backlog.extend(records);
                 waiting.push(then);
                 return true;
             }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bootd_protocol::dhcp;
 use catalog::Catalog;
 use catalog::state::StateStore;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,8 +16,9 @@ use tracing::info;
 use crate::boot_files::BootFiles;
 use crate::counters::{self, Counters};
 use crate::desired::Desired;
-use crate::dhcp::Dhcp;
+use crate::dhcp::{self, Dhcp};
 use crate::http::{self, Http};
+use crate::locations::Locations;
 use crate::presence::Presence;
 use crate::recorder::{self, Recorder};
 use crate::sockets;
@@ -50,6 +50,7 @@ struct Shared {
     desired: Desired,
     recorder: Recorder,
     presence: Presence,
+    locations: Locations,
     counters: Arc<Counters>,
     /// A part that fails takes the master down with these words: half a master would look
     /// like a whole one.
@@ -76,10 +77,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let udp = sockets::udp("verify protocol", options.verify_port)?;
     let tcp = sockets::tcp("HTTP", options.http_port)?;
     let tftp = sockets::udp("TFTP", options.tftp_port)?;
-    let dhcp = options
-        .dhcp
-        .then(|| sockets::udp_with_arrival("DHCP", dhcp::SERVER_PORT))
-        .transpose()?;
+    let dhcp = options.dhcp.then(dhcp::Sockets::open).transpose()?;
 
     let desired = Desired::load(&catalog)?;
     let writer = Catalog::open(&options.state)?;
@@ -87,6 +85,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let (failed, mut failures) = mpsc::channel(4);
     let shared = Shared {
         presence: Presence::new(earlier, recorder.clone()),
+        locations: dhcp::locations(&leases),
         counters: Arc::default(),
         catalog,
         desired,
@@ -99,9 +98,9 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         udp,
         verify::machine(&key.seed(), EPOCH, options.http_port, &replays),
     )?;
-    if let Some(socket) = dhcp {
+    if let Some(sockets) = dhcp {
         shared.serve_dhcp(
-            Arc::new(socket),
+            Arc::new(sockets),
             (options.verify_port, options.http_port),
             leases,
         )?;
@@ -165,6 +164,7 @@ impl Shared {
             desired: self.desired.clone(),
             recorder: self.recorder.clone(),
             presence: self.presence.clone(),
+            locations: self.locations.clone(),
             counters: Arc::clone(&self.counters),
         };
         self.spawn_part("verify", move || Ok(verify.run(machine)?))
@@ -172,19 +172,20 @@ impl Shared {
 
     fn serve_dhcp(
         &self,
-        socket: Arc<std::os::fd::OwnedFd>,
+        sockets: Arc<dhcp::Sockets>,
         ports: (u16, u16),
         leases: Vec<catalog::state::Lease>,
     ) -> anyhow::Result<()> {
         let dhcp = Dhcp {
-            socket,
+            sockets,
             desired: self.desired.clone(),
             recorder: self.recorder.clone(),
             presence: self.presence.clone(),
+            locations: self.locations.clone(),
             counters: Arc::clone(&self.counters),
             ports,
         };
-        self.spawn_part("dhcp", move || dhcp.run(leases))
+        self.spawn_part("dhcp", move || dhcp.run(&leases))
     }
 
     fn boot_files(&self) -> BootFiles {
@@ -205,6 +206,7 @@ impl Shared {
             blobs: self.catalog.blobs().clone(),
             boot_files: self.boot_files(),
             presence: self.presence.clone(),
+            locations: self.locations.clone(),
             counters: Arc::clone(&self.counters),
             port,
         };

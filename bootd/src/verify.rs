@@ -15,9 +15,10 @@ use tracing::{debug, info};
 
 use crate::counters::Counters;
 use crate::desired::Desired;
+use crate::locations::Locations;
 use crate::presence::Presence;
 use crate::recorder::Recorder;
-use crate::wishes::verify_identity;
+use crate::wishes::{Wisher, verify_identity};
 
 /// What the edge works with.
 pub struct Verify {
@@ -29,6 +30,8 @@ pub struct Verify {
     pub recorder: Recorder,
     /// Where it is told how nodes are doing.
     pub presence: Presence,
+    /// Where machines were when DHCP heard of them.
+    pub locations: Locations,
     /// Its numbers.
     pub counters: Arc<Counters>,
 }
@@ -76,7 +79,12 @@ impl Verify {
                 Err(error) => return Err(error),
             };
             let view = self.desired.view();
-            if let Err(reason) = machine.handle_datagram(from, &buffer[..len], &*view) {
+            let wisher = Wisher {
+                view: &view,
+                presence: &self.presence,
+                locations: &self.locations,
+            };
+            if let Err(reason) = machine.handle_datagram(from, &buffer[..len], &wisher) {
                 debug!(%from, "verify datagram dropped: {reason}");
             }
             while let Some(command) = machine.next_command() {

@@ -1,17 +1,31 @@
-//! The view, asked by the protocols: what the catalog says about one machine.
+//! The catalog, asked by the protocols: what it says about one machine, given what is known of it
+//! elsewhere: where DHCP saw it last, and whether it starts from its own disk.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use bootd_protocol::boot_choice::{Client, ClientKind, Offer};
-use bootd_protocol::dhcp::server::{self as dhcp, Reservation};
+use bootd_protocol::dhcp::server::{self as dhcp, Wish};
 use bootd_protocol::identity::{Arch, Firmware, Mac};
 use bootd_protocol::verify::key::PublicKey;
 use bootd_protocol::verify::master::{self as verify, KnownNode, Standing, Wanted};
 use bootd_protocol::verify::message;
 use catalog::identify::{Identity, Match, match_node};
-use catalog::snapshot::{Action, Class, KeyPolicy, Node};
+use catalog::snapshot::{Action, Class, KeyPolicy, Node, Rule, Unknown};
 
 use crate::desired::View;
+use crate::locations::Locations;
+use crate::presence::Presence;
+
+/// The view in force, and what else is known of machines.
+pub struct Wisher<'a> {
+    /// The catalog.
+    pub view: &'a View,
+    /// How nodes are doing.
+    pub presence: &'a Presence,
+    /// Where machines were last.
+    pub locations: &'a Locations,
+}
 
 /// Who sends DHCP, in the catalog's words.
 #[must_use]
@@ -22,6 +36,11 @@ pub fn dhcp_identity(client: &Client) -> Identity {
         uuid: client.uuid,
         arch: machine.map(|(arch, _)| arch),
         firmware: machine.map(|(_, firmware)| firmware),
+        network: client.place.network.as_deref().map(str::to_owned),
+        relay: client.place.relay,
+        circuit: client.place.circuit.clone(),
+        remote: client.place.remote.clone(),
+        vendor_class: client.vendor_class.clone(),
         ..Identity::default()
     }
 }
@@ -55,10 +74,12 @@ pub fn verify_identity(who: &message::Identity) -> Identity {
 /// The class of a machine, and how it comes to it.
 enum Place<'a> {
     Member(&'a Node, &'a Class),
-    /// A rule takes it in, under this name.
-    Newcomer(String, &'a Class, &'a str),
-    Held(Option<String>, String),
-    Ignored(String),
+    /// A rule takes it in.
+    Newcomer(&'a Rule, &'a Class),
+    Held(Option<&'a Node>, String),
+    Ignored(Arc<str>),
+    /// No rule takes it in.
+    Stranger,
 }
 
 impl View {
@@ -68,31 +89,40 @@ impl View {
             Match::Node { node, .. } => match class(&node.class) {
                 _ if node.hold => {
                     let reason = format!("node {0} is held: catalog approve {0}", node.name);
-                    Place::Held(Some(node.name.clone()), reason)
+                    Place::Held(Some(node), reason)
                 }
                 Some(class) => Place::Member(node, class),
                 None => {
                     let reason = format!("node {} is of no class that exists", node.name);
-                    Place::Held(Some(node.name.clone()), reason)
+                    Place::Held(Some(node), reason)
                 }
             },
             Match::Rule { rule, .. } => match &rule.action {
                 Action::Enrol { class: name } => match class(name) {
-                    Some(class) => {
-                        Place::Newcomer(newcomer(&rule.node_prefix, identity), class, &rule.name)
+                    Some(class) => Place::Newcomer(rule, class),
+                    None => {
+                        let reason = format!("rule {} names no class that exists", rule.name);
+                        Place::Held(None, reason)
                     }
-                    None => Place::Held(
-                        None,
-                        format!("rule {} names no class that exists", rule.name),
-                    ),
                 },
                 Action::Hold { .. } => {
                     Place::Held(None, format!("rule {} holds new machines", rule.name))
                 }
-                Action::Ignore => Place::Ignored(format!("rule {} ignores it", rule.name)),
+                Action::Ignore => Place::Ignored(format!("rule {} ignores it", rule.name).into()),
             },
-            Match::Nobody { .. } => Place::Ignored("no rule takes it in".into()),
+            Match::Nobody { .. } => Place::Stranger,
         }
+    }
+
+    /// In words: why a node gets what its class has.
+    fn node_reason(&self, node: &Node) -> Arc<str> {
+        let known = self.reasons.nodes.get(&node.name);
+        known.map_or_else(|| "".into(), Arc::clone)
+    }
+
+    fn rule_reason(&self, rule: &Rule) -> Arc<str> {
+        let known = self.reasons.rules.get(&rule.name);
+        known.map_or_else(|| "".into(), Arc::clone)
     }
 }
 
@@ -106,21 +136,33 @@ fn newcomer(prefix: &str, identity: &Identity) -> String {
     format!("{prefix}{}", &mac[6..])
 }
 
-impl verify::Wishes for View {
+impl verify::Wishes for Wisher<'_> {
     fn standing(&self, who: &message::Identity) -> Standing {
-        let identity = verify_identity(who);
-        let (name, key, class, enrol) = match self.place(&identity) {
-            Place::Ignored(_) => return Standing::Ignored,
-            Place::Held(name, reason) => return Standing::Held { name, reason },
+        let mut identity = verify_identity(who);
+        if let Some(heard) = self.locations.of(who.mac) {
+            identity.network = heard.place.network.as_deref().map(str::to_owned);
+            identity.relay = heard.place.relay;
+            identity.circuit = heard.place.circuit;
+            identity.remote = heard.place.remote;
+            identity.vendor_class = heard.vendor_class;
+        }
+        let (name, key, class, enrol) = match self.view.place(&identity) {
+            Place::Ignored(_) | Place::Stranger => return Standing::Ignored,
+            Place::Held(node, reason) => {
+                let name = node.map(|node| node.name.clone());
+                return Standing::Held { name, reason };
+            }
             Place::Member(node, class) => (node.name.clone(), node.public_key, class, false),
-            Place::Newcomer(name, class, _) => (name, None, class, true),
+            Place::Newcomer(rule, class) => {
+                (newcomer(&rule.node_prefix, &identity), None, class, true)
+            }
         };
         // Its own key has been decoded already: a point of the curve takes a while.
         let key = key.and_then(|key| match key == *who.key.as_bytes() {
             true => Some(who.key),
             false => PublicKey::from_bytes(&key),
         });
-        let wanted = self.wanted(&class.name, who.arch, who.firmware);
+        let wanted = self.view.wanted(&class.name, who.arch, who.firmware);
         Standing::Known(Box::new(KnownNode {
             name,
             enrol,
@@ -144,35 +186,16 @@ impl View {
                 .map_err(|_| "manifest too large".to_owned())?,
         })
     }
-}
 
-impl dhcp::Wishes for View {
-    fn reservation(&self, mac: Mac) -> Reservation {
-        let node = self.snapshot.node_by_mac(mac);
-        Reservation {
-            ip: node.and_then(|node| node.ip),
-            hostname: node.map(|node| node.name.clone()),
-        }
+    /// Whether strangers get an address on this network.
+    fn serves_strangers(&self, network: Option<&str>) -> bool {
+        let named = |it: &&catalog::snapshot::Network| Some(it.name.as_str()) == network;
+        let network = self.snapshot.networks.iter().find(named);
+        network.is_none_or(|network| network.unknown == Unknown::Serve)
     }
 
-    fn reserved_for(&self, ip: Ipv4Addr) -> Option<Mac> {
-        self.reserved.get(&ip).copied()
-    }
-
-    fn offer(&self, client: &Client) -> Offer {
-        let identity = dhcp_identity(client);
-        let (class, reason) = match self.place(&identity) {
-            Place::Ignored(reason) => return Offer::Ignore { reason },
-            Place::Held(_, reason) => return Offer::Hold { reason },
-            Place::Member(node, class) => {
-                (class, format!("node {} of class {}", node.name, class.name))
-            }
-            Place::Newcomer(_, class, rule) => (
-                class,
-                format!("rule {rule} takes it into class {}", class.name),
-            ),
-        };
-        let (Some(arch), Some(firmware)) = (identity.arch, identity.firmware) else {
+    fn boot(&self, class: &Class, kind: ClientKind, reason: Arc<str>) -> Offer {
+        let Some((arch, firmware)) = machine(kind) else {
             return Offer::None { reason };
         };
         match self.served.wanted(&class.name, arch, firmware) {
@@ -184,8 +207,72 @@ impl dhcp::Wishes for View {
                 reason: format!(
                     "class {} has no complete list for {arch} with {firmware}",
                     class.name
-                ),
+                )
+                .into(),
             },
         }
+    }
+}
+
+impl Wisher<'_> {
+    /// What a node is to boot: its own disk, where that has been seen to work.
+    fn node_offer(&self, node: &Node, class: &Class, kind: ClientKind) -> Offer {
+        let reason = self.view.node_reason(node);
+        if machine(kind).is_some() && self.presence.starts_from_disk(&node.name) {
+            return Offer::Local { reason };
+        }
+        self.view.boot(class, kind, reason)
+    }
+}
+
+impl dhcp::Wishes for Wisher<'_> {
+    fn wish(&self, client: &Client) -> Wish<'_> {
+        let identity = dhcp_identity(client);
+        match self.view.place(&identity) {
+            Place::Ignored(reason) => Wish::offer_only(Offer::Ignore { reason }),
+            Place::Stranger => {
+                let reason = Arc::clone(&self.view.reasons.stranger);
+                let offer = match self.view.serves_strangers(client.place.network.as_deref()) {
+                    true => Offer::None { reason },
+                    false => Offer::Ignore { reason },
+                };
+                Wish::offer_only(offer)
+            }
+            Place::Held(node, reason) => {
+                let reason = reason.into();
+                of_node(node, None, Offer::Hold { reason })
+            }
+            Place::Newcomer(rule, class) => {
+                let reason = self.view.rule_reason(rule);
+                let offer = self.view.boot(class, client.kind, reason);
+                of_node(None, Some(class), offer)
+            }
+            Place::Member(node, class) => {
+                let offer = self.node_offer(node, class, client.kind);
+                of_node(Some(node), Some(class), offer)
+            }
+        }
+    }
+
+    fn reserved_for(&self, ip: Ipv4Addr) -> Option<Mac> {
+        self.view.reserved.get(&ip).copied()
+    }
+}
+
+fn of_node<'a>(node: Option<&'a Node>, class: Option<&'a Class>, offer: Offer) -> Wish<'a> {
+    let lease = class.and_then(|class| class.lease);
+    Wish {
+        known: node.is_some(),
+        ip: node.and_then(|node| node.ip),
+        hostname: node.map(|node| node.name.as_str()),
+        offer,
+        boot_by: node
+            .and_then(|node| node.boot_by)
+            .or_else(|| class.and_then(|class| class.boot_by)),
+        lease_seconds: lease.map(|it| u32::try_from(it.as_secs()).unwrap_or(u32::MAX)),
+        options: [
+            node.map_or(&[], |node| &node.options),
+            class.map_or(&[], |class| &class.options),
+        ],
     }
 }

@@ -38,6 +38,8 @@ pub struct NodeState {
     pub stage_since_ms: i64,
     /// When it was last heard.
     pub last_seen_ms: i64,
+    /// Whether it had started from its own disk when it last asked.
+    pub from_disk: bool,
     /// The manifest that it runs.
     pub running: Option<Digest>,
     /// The manifest that it should run.
@@ -292,6 +294,7 @@ mod tests {
             stage: "running".into(),
             stage_since_ms: 1,
             last_seen_ms: 2,
+            from_disk: true,
             running: Some(Digest::of(b"m")),
             wanted: Some(Digest::of(b"m")),
             failed: None,

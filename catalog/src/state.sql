@@ -17,6 +17,8 @@ CREATE TABLE node_state (
     stage           TEXT NOT NULL,
     stage_since_ms  INTEGER NOT NULL,
     last_seen_ms    INTEGER NOT NULL,
+    -- 1: when it last asked, it had started from its own disk.
+    from_disk       INTEGER NOT NULL DEFAULT 0,
     -- Manifest digests (64 hexadecimal digits): what it runs, what it should, what failed on it.
     running         TEXT,
     wanted          TEXT,

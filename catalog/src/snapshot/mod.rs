@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+pub use bootd_protocol::boot_choice::{BootBy, UefiLoader};
+pub use bootd_protocol::dhcp::server::{Bootp, DhcpOption, Mode};
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::manifest::{Boot, File, PackageRef, Policy, Process};
 
@@ -70,48 +72,6 @@ pub struct Network {
     pub options: Vec<DhcpOption>,
 }
 
-/// What bootd does on a network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// It is the DHCP server.
-    #[default]
-    Full,
-    /// It gives boot information only; addresses come from another DHCP server.
-    Proxy,
-    /// It answers nobody.
-    Off,
-}
-
-/// Who is answered that speaks BOOTP without DHCP (RFC 951).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Bootp {
-    /// Nobody.
-    Off,
-    /// Nodes with a reserved address.
-    #[default]
-    Reserved,
-    /// Everybody: those without a reservation get an address of the pool, for good.
-    Dynamic,
-}
-
-/// How boot images are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BootBy {
-    /// By TFTP.
-    Tftp,
-    /// By HTTP.
-    Http,
-}
-
-/// An iPXE program for UEFI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UefiLoader {
-    /// `ipxe.efi`, with drivers of its own.
-    Ipxe,
-    /// `snponly.efi`, which uses the firmware's driver.
-    Snponly,
-}
-
 /// What happens to machines that are no node and that no rule takes in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Unknown {
@@ -120,17 +80,6 @@ pub enum Unknown {
     Serve,
     /// They get no answer.
     Ignore,
-}
-
-/// A DHCP option that an operator gives (RFC 2132).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DhcpOption {
-    /// Its number. None that the server itself has to control.
-    pub code: u8,
-    /// Its content as it stands in a packet, without code and length: 1 to 255 bytes.
-    pub bytes: Vec<u8>,
-    /// It is sent to clients that do not ask for it, too.
-    pub always: bool,
 }
 
 /// An IPv4 network in CIDR notation (RFC 4632, section 3.1).

@@ -26,6 +26,7 @@ impl StateStore {
                 stage: row.get("stage")?,
                 stage_since_ms: row.get("stage_since_ms")?,
                 last_seen_ms: row.get("last_seen_ms")?,
+                from_disk: row.get("from_disk")?,
                 running: text(row, "running")?,
                 wanted: text(row, "wanted")?,
                 failed: text(row, "failed")?,
@@ -111,8 +112,8 @@ pub(super) fn write_node(transaction: &Transaction<'_>, state: &NodeState) -> ru
         .prepare_cached(
             "INSERT OR REPLACE INTO node_state (node, mac, address, arch, firmware, stage,
                  stage_since_ms, last_seen_ms, running, wanted, failed, progress_done,
-                 progress_total, message, offered_key)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                 progress_total, message, offered_key, from_disk)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             state.node,
@@ -130,6 +131,7 @@ pub(super) fn write_node(transaction: &Transaction<'_>, state: &NodeState) -> ru
             number(state.progress_total),
             state.message,
             state.offered_key.as_ref().map(key_text),
+            state.from_disk,
         ])
         .map(|_| ())
 }

@@ -279,7 +279,11 @@ fn policies() {
         let got = match choose(client, &boot(), policy, &MASTER).file {
             BootFile::Tftp { path } => path,
             BootFile::Http { url } => url,
-            other => format!("{other:?}").replace("Nothing", ""),
+            BootFile::Nothing => String::new(),
+            other @ (BootFile::Script { .. }
+            | BootFile::Hint(_)
+            | BootFile::LocalDisk
+            | BootFile::Silence) => format!("{other:?}"),
         };
         let matches = if file.is_empty() {
             got.is_empty()
