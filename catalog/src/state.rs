@@ -9,7 +9,9 @@ use rusqlite::{Connection, OpenFlags, Transaction, params};
 
 use crate::error::{Error, Result};
 use crate::keys::{PublicKey, key_text};
+use crate::upgrade::upgrade;
 
+mod older;
 mod rows;
 
 const SCHEMA: &str = include_str!("state.sql");
@@ -157,7 +159,7 @@ impl StateStore {
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
             .map_err(&sql)?;
-        let store = StateStore {
+        let mut store = StateStore {
             path: path.to_owned(),
             connection,
         };
@@ -166,6 +168,9 @@ impl StateStore {
             store.connection.execute_batch(&script).map_err(&sql)?;
         }
         store.check()?;
+        if store.pragma("user_version")? < VERSION {
+            upgrade(&mut store.connection, path, VERSION, older::to_version_2)?;
+        }
         Ok(store)
     }
 
