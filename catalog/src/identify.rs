@@ -1,9 +1,16 @@
 //! From a snapshot: which node a machine is, or which rule takes it in.
+//!
+//! [`match_node`] and [`match_rule`] run for every DHCP packet: they look up and compare, and
+//! allocate nothing. [`passed`], [`differences`] and [`columns`] put into words what they did, for
+//! people.
 
-use std::fmt::Write as _;
+mod columns;
+
 use std::net::Ipv4Addr;
 
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+
+pub use columns::{Column, columns, fits};
 
 use crate::keys::PublicKey;
 use crate::snapshot::{Node, Rule, Snapshot};
@@ -38,7 +45,7 @@ pub struct Identity {
 }
 
 /// Who a machine is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match<'a> {
     /// A node of the catalog.
     Node {
@@ -46,21 +53,14 @@ pub enum Match<'a> {
         node: &'a Node,
         /// What it was known by.
         by: KnownBy,
-        /// What the machine says that the node's row does not: for the log.
-        differs: Vec<String>,
     },
     /// No node; this rule says what to do.
     Rule {
         /// The rule.
         rule: &'a Rule,
-        /// The rules before it and why they do not match.
-        passed: Vec<Passed<'a>>,
     },
-    /// No node, and no rule matches: it is not answered.
-    Nobody {
-        /// All rules and why they do not match.
-        passed: Vec<Passed<'a>>,
-    },
+    /// No node, and no rule matches.
+    Nobody,
 }
 
 /// What a node was known by, strongest first.
@@ -87,11 +87,7 @@ pub struct Passed<'a> {
 #[must_use]
 pub fn match_node<'a>(snapshot: &'a Snapshot, identity: &Identity) -> Match<'a> {
     match known(snapshot, identity) {
-        Some((node, by)) => Match::Node {
-            node,
-            by,
-            differs: differences(snapshot, node, identity),
-        },
+        Some((node, by)) => Match::Node { node, by },
         None => match_rule(snapshot, identity),
     }
 }
@@ -99,31 +95,26 @@ pub fn match_node<'a>(snapshot: &'a Snapshot, identity: &Identity) -> Match<'a> 
 /// The rule for a machine that is no node.
 #[must_use]
 pub fn match_rule<'a>(snapshot: &'a Snapshot, identity: &Identity) -> Match<'a> {
-    let mut passed = Vec::new();
-    for rule in &snapshot.rules {
-        match mismatch(rule, identity) {
-            None => return Match::Rule { rule, passed },
-            Some(because) => passed.push(Passed { rule, because }),
-        }
-    }
-    Match::Nobody { passed }
+    let first = snapshot.rules.iter().find(|rule| fits(rule, identity));
+    first.map_or(Match::Nobody, |rule| Match::Rule { rule })
 }
 
-fn known<'a>(snapshot: &'a Snapshot, identity: &Identity) -> Option<(&'a Node, KnownBy)> {
-    let key = identity.key.as_ref();
-    let by_key = key.and_then(|key| snapshot.node_by_key(key));
-    let by_mac = || snapshot.node_by_mac(identity.mac?);
-    let by_uuid = || {
-        let uuid = identity.uuid.filter(SystemUuid::is_usable)?;
-        snapshot.node_by_uuid(uuid)
+/// The rules that were tried before one matched, or all if none does, and why they do not match.
+#[must_use]
+pub fn passed<'a>(snapshot: &'a Snapshot, identity: &Identity) -> Vec<Passed<'a>> {
+    let because = |rule| {
+        let column = columns(rule, identity).find(|column| !column.fits())?;
+        Some(Passed {
+            rule,
+            because: column.to_string(),
+        })
     };
-    by_key
-        .map(|node| (node, KnownBy::Key))
-        .or_else(|| by_mac().map(|node| (node, KnownBy::Mac)))
-        .or_else(|| by_uuid().map(|node| (node, KnownBy::Uuid)))
+    snapshot.rules.iter().map_while(because).collect()
 }
 
-fn differences(snapshot: &Snapshot, node: &Node, identity: &Identity) -> Vec<String> {
+/// What a machine says of itself that its node's row does not: one sentence each.
+#[must_use]
+pub fn differences(snapshot: &Snapshot, node: &Node, identity: &Identity) -> Vec<String> {
     let other = identity
         .uuid
         .and_then(|uuid| snapshot.node_by_uuid(uuid))
@@ -141,6 +132,20 @@ fn differences(snapshot: &Snapshot, node: &Node, identity: &Identity) -> Vec<Str
     .collect()
 }
 
+fn known<'a>(snapshot: &'a Snapshot, identity: &Identity) -> Option<(&'a Node, KnownBy)> {
+    let key = identity.key.as_ref();
+    let by_key = key.and_then(|key| snapshot.node_by_key(key));
+    let by_mac = || snapshot.node_by_mac(identity.mac?);
+    let by_uuid = || {
+        let uuid = identity.uuid.filter(SystemUuid::is_usable)?;
+        snapshot.node_by_uuid(uuid)
+    };
+    by_key
+        .map(|node| (node, KnownBy::Key))
+        .or_else(|| by_mac().map(|node| (node, KnownBy::Mac)))
+        .or_else(|| by_uuid().map(|node| (node, KnownBy::Uuid)))
+}
+
 fn differs<T: PartialEq + std::fmt::Display>(
     what: &str,
     row: Option<T>,
@@ -148,51 +153,6 @@ fn differs<T: PartialEq + std::fmt::Display>(
 ) -> Option<String> {
     let (row, machine) = row.zip(machine)?;
     (row != machine).then(|| format!("its {what} is {machine}, its row says {row}"))
-}
-
-/// Why `rule` does not match: its first column that does not.
-fn mismatch(rule: &Rule, identity: &Identity) -> Option<String> {
-    let equal = |what, wanted: Option<String>, is: Option<String>| {
-        let wanted = wanted?;
-        (is.as_ref() != Some(&wanted)).then(|| sentence(what, &wanted, is))
-    };
-    let like = |what, wanted: &Option<String>, is: &Option<String>| {
-        let wanted = wanted.as_ref()?;
-        let fits = is.as_ref().is_some_and(|is| matches_pattern(wanted, is));
-        (!fits).then(|| sentence(what, wanted, is.clone()))
-    };
-    let mac = identity.mac.map(|mac| mac.to_string());
-    let prefix = rule.mac_prefix.as_ref().and_then(|prefix| {
-        let fits = mac.as_ref().is_some_and(|mac| mac.starts_with(prefix));
-        (!fits).then(|| sentence("mac_prefix", prefix, mac.clone()))
-    });
-    let text = |value: Option<&'static str>| value.map(str::to_owned);
-    equal(
-        "arch",
-        text(rule.arch.map(Arch::name)),
-        text(identity.arch.map(Arch::name)),
-    )
-    .or_else(|| {
-        equal(
-            "firmware",
-            text(rule.firmware.map(Firmware::name)),
-            text(identity.firmware.map(Firmware::name)),
-        )
-    })
-    .or(prefix)
-    .or_else(|| like("product", &rule.product, &identity.product))
-    .or_else(|| like("vendor", &rule.vendor, &identity.vendor))
-    .or_else(|| equal("network", rule.network.clone(), identity.network.clone()))
-    .or_else(|| {
-        equal(
-            "relay",
-            rule.relay.map(|relay| relay.to_string()),
-            identity.relay.map(|relay| relay.to_string()),
-        )
-    })
-    .or_else(|| like("circuit", &rule.circuit, &identity.circuit))
-    .or_else(|| like("remote", &rule.remote, &identity.remote))
-    .or_else(|| like("vendor_class", &rule.vendor_class, &identity.vendor_class))
 }
 
 /// Bytes that a relay, a switch or a client's program chose, as rules and people write them: as
@@ -203,40 +163,11 @@ pub fn location_text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if bytes.iter().all(printable) => text.to_owned(),
         Ok(_) | Err(_) => {
-            let mut text = String::with_capacity(2 + 2 * bytes.len());
-            text.push_str("0x");
-            for byte in bytes {
-                // Writing into a String does not fail.
-                let _ = write!(text, "{byte:02x}");
-            }
-            text
+            let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+            let digits = bytes
+                .iter()
+                .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+            "0x".chars().chain(digits).collect()
         }
     }
-}
-
-fn sentence(what: &str, wanted: &str, is: Option<String>) -> String {
-    match is {
-        Some(is) => format!("{what} should be {wanted}, the machine has {is}"),
-        None => format!("{what} should be {wanted}, the machine does not say"),
-    }
-}
-
-/// Whether `text` fits `pattern`, in which `*` stands for any text. Linear in both: no pattern
-/// that an operator writes can stall a packet.
-fn matches_pattern(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else {
-        return false;
-    };
-    let Some(last) = parts.next_back() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }

@@ -16,6 +16,7 @@
 //! | [`served`] | the manifests in force: the last good one of every class |
 //! | [`watch`] | has somebody edited the catalog? |
 //! | [`edit`] | the few rows that bootd writes: new nodes, their keys |
+//! | `upgrade` | a database of an older version becomes one of this version |
 //! | [`state`] | `state.db`: leases, presence, events |
 //! | [`keys`] | the master's key |
 
@@ -31,6 +32,7 @@ pub mod served;
 pub mod snapshot;
 pub mod state;
 pub mod store;
+mod upgrade;
 pub mod watch;
 
 pub use error::{Error, Result};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Error, Result};
+use crate::upgrade::{rebuild, upgrade};
 
 /// `schema.sql`, the one truth of the tables.
 pub const SCHEMA: &str = include_str!("../../schema.sql");
@@ -36,14 +37,15 @@ pub fn create(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Opens an existing catalog.
+/// Opens an existing catalog. One made by an older version is brought to this one first, and kept
+/// as `catalog.db.version-N`.
 ///
 /// # Errors
 /// No such file, a database of something else, one made by a newer version.
 pub fn open(path: &Path) -> Result<Connection> {
     let sql = Error::sql(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(&sql)?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(&sql)?;
     settle(&connection).map_err(foreign_if_no_database(path))?;
     let id = pragma(&connection, "application_id").map_err(foreign_if_no_database(path))?;
     let version = pragma(&connection, "user_version").map_err(&sql)?;
@@ -59,6 +61,12 @@ pub fn open(path: &Path) -> Result<Connection> {
             found: version,
             known: VERSION,
         });
+    }
+    if version < VERSION {
+        upgrade(&mut connection, path, VERSION, |db| {
+            rebuild(db, SCHEMA)?;
+            db.execute_batch("UPDATE generation SET value = value + 1")
+        })?;
     }
     Ok(connection)
 }

@@ -9,7 +9,9 @@ use rusqlite::{Connection, OpenFlags, Transaction, params};
 
 use crate::error::{Error, Result};
 use crate::keys::{PublicKey, key_text};
+use crate::upgrade::upgrade;
 
+mod older;
 mod rows;
 
 const SCHEMA: &str = include_str!("state.sql");
@@ -159,7 +161,7 @@ impl StateStore {
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
             .map_err(&sql)?;
-        let store = StateStore {
+        let mut store = StateStore {
             path: path.to_owned(),
             connection,
         };
@@ -168,6 +170,9 @@ impl StateStore {
             store.connection.execute_batch(&script).map_err(&sql)?;
         }
         store.check()?;
+        if store.pragma("user_version")? < VERSION {
+            upgrade(&mut store.connection, path, VERSION, older::to_version_2)?;
+        }
         Ok(store)
     }
 

@@ -4,10 +4,10 @@ use anyhow::{Result, bail};
 use bootd_protocol::identity::{Arch, Firmware};
 use bootd_protocol::manifest::{Content, PackageRef};
 use catalog::Catalog;
-use catalog::identify::{Identity, KnownBy, Match, Passed, match_node};
+use catalog::identify::{Identity, KnownBy, Match, columns, differences, match_node, passed};
 use catalog::select::{build_for, manifest_for, merge_files};
 use catalog::served::Encoded;
-use catalog::snapshot::{Action, Class, KeyPolicy, Node, Package, Rule, Snapshot};
+use catalog::snapshot::{Action, Class, KeyPolicy, Mode, Node, Package, Rule, Snapshot, Unknown};
 use catalog::state::NodeState;
 
 use super::nodes::{key, states};
@@ -38,38 +38,64 @@ pub(super) fn explain(catalog: &Catalog, what: &super::Explain) -> Result<()> {
         vendor_class: what.vendor_class.clone(),
     };
     match match_node(&snapshot, &identity) {
-        Match::Node { node, by, differs } => {
+        Match::Node { node, by } => {
             let by = match by {
                 KnownBy::Key => "key",
                 KnownBy::Mac => "MAC address",
                 KnownBy::Uuid => "UUID",
             };
             println!("This machine is node {}, known by its {by}.", node.name);
-            for difference in differs {
+            for difference in differences(&snapshot, node, &identity) {
                 println!("  but {difference}");
             }
             let state = states(catalog)?.remove(&node.name);
             explain_node(&snapshot, node, state.as_ref(), what)
         }
-        Match::Rule { rule, passed } => {
+        Match::Rule { rule } => {
             println!("This machine is no node yet.");
-            print_passed(&passed);
+            print_passed(&snapshot, &identity);
+            for column in columns(rule, &identity) {
+                println!("  rule {}: {column}", rule.name);
+            }
             explain_rule(&snapshot, rule, what)
         }
-        Match::Nobody { passed } => {
-            println!("This machine is no node, and no rule matches: it is not answered.");
-            print_passed(&passed);
+        Match::Nobody => {
+            println!("This machine is no node, and no rule matches: it gets nothing to boot.");
+            print_passed(&snapshot, &identity);
+            explain_unknown(&snapshot, &identity);
             Ok(())
         }
     }
 }
 
-fn print_passed(passed: &[Passed<'_>]) {
-    for passed in passed {
+fn print_passed(snapshot: &Snapshot, identity: &Identity) {
+    for passed in passed(snapshot, identity) {
         println!(
             "  rule {} does not match: {}",
             passed.rule.name, passed.because
         );
+    }
+}
+
+/// What a network does with machines that nobody takes in.
+fn explain_unknown(snapshot: &Snapshot, identity: &Identity) {
+    for network in &snapshot.networks {
+        if identity
+            .network
+            .as_ref()
+            .is_some_and(|name| *name != network.name)
+        {
+            continue;
+        }
+        let says = match (network.mode, network.unknown) {
+            (Mode::Off, _) => "it gets no answer (network.mode is off)",
+            (Mode::Proxy, _) => {
+                "its address comes from another DHCP server (network.mode is proxy)"
+            }
+            (Mode::Full, Unknown::Serve) => "it gets an address (network.unknown is serve)",
+            (Mode::Full, Unknown::Ignore) => "it gets no answer (network.unknown is ignore)",
+        };
+        println!("On network {}: {says}.", network.name);
     }
 }
 

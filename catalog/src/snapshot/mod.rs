@@ -31,11 +31,13 @@ pub struct Snapshot {
     pub rules: Vec<Rule>,
     /// Sorted by name.
     pub nodes: Vec<Node>,
-    /// What makes no sense in single rows; those rows are left out.
+    /// What makes no sense in single rows. Unless a problem says otherwise, its row is left out.
     pub problems: Vec<Problem>,
     pub(crate) by_mac: HashMap<Mac, usize>,
     pub(crate) by_uuid: HashMap<SystemUuid, usize>,
     pub(crate) by_key: HashMap<PublicKey, usize>,
+    /// First addresses, ascending: no two networks overlap.
+    pub(crate) by_subnet: Vec<(Ipv4Addr, usize)>,
 }
 
 /// A network that bootd answers on.
@@ -261,7 +263,7 @@ pub enum Scope {
         /// The architecture.
         arch: Arch,
     },
-    /// This row of this table is left out.
+    /// This row of this table is left out, or is good for less than it says.
     Row {
         /// The table.
         table: &'static str,
@@ -312,13 +314,30 @@ impl Snapshot {
     /// The network that `address` belongs to.
     #[must_use]
     pub fn network_of(&self, address: Ipv4Addr) -> Option<&Network> {
-        self.networks
-            .iter()
-            .find(|network| network.subnet.contains(address))
+        let after = self
+            .by_subnet
+            .partition_point(|(first, _)| *first <= address);
+        let (_, index) = self.by_subnet.get(after.checked_sub(1)?)?;
+        let network = self.networks.get(*index)?;
+        network.subnet.contains(address).then_some(network)
     }
 
-    /// Sorts the nodes and builds the indexes. To be called after `nodes` was filled.
+    /// The network with this name.
+    #[must_use]
+    pub fn network(&self, name: &str) -> Option<&Network> {
+        let index = self
+            .networks
+            .binary_search_by(|network| network.name.as_str().cmp(name))
+            .ok()?;
+        self.networks.get(index)
+    }
+
+    /// Sorts networks and nodes and builds the indexes. To be called after both were filled.
     pub fn index(&mut self) {
+        self.networks.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let networks = self.networks.iter().enumerate();
+        self.by_subnet = networks.map(|(i, n)| (n.subnet.address, i)).collect();
+        self.by_subnet.sort_unstable();
         self.nodes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let nodes = || self.nodes.iter().enumerate();
         self.by_mac = nodes().filter_map(|(i, n)| Some((n.mac?, i))).collect();

@@ -7,7 +7,9 @@ use rusqlite::{Connection, Row};
 
 use super::option::Options;
 use super::read::{RowResult, good_rows, parsed, row_try, word};
-use super::{BootBy, Bootp, Mode, Network, Problem, Scope, Subnet, UefiLoader, Unknown};
+use super::{
+    BootBy, Bootp, Mode, Network, Node, Problem, Scope, Snapshot, Subnet, UefiLoader, Unknown,
+};
 
 /// All networks that make sense; of two that overlap, the first by name.
 pub(super) fn read(
@@ -130,6 +132,41 @@ fn checked(network: Network) -> RowResult<Network> {
         )),
         Some(_) | None => Ok(network),
     }
+}
+
+/// Reserved addresses that no machine can be given. Their nodes stay.
+pub(super) fn reservations(snapshot: &Snapshot) -> Vec<Problem> {
+    if snapshot.networks.is_empty() {
+        return Vec::new();
+    }
+    let problem = |node: &Node| {
+        Some(Problem {
+            text: impossible(snapshot, node.ip?)?,
+            scope: Scope::Row {
+                table: "node",
+                name: node.name.clone(),
+            },
+        })
+    };
+    snapshot.nodes.iter().filter_map(problem).collect()
+}
+
+fn impossible(snapshot: &Snapshot, ip: Ipv4Addr) -> Option<String> {
+    let Some(network) = snapshot.network_of(ip) else {
+        return Some(format!(
+            "its address {ip} is in none of the networks, so it is never given"
+        ));
+    };
+    let whose = match ip {
+        _ if !network.subnet.is_host(ip) => "no machine's address",
+        _ if network.router == Some(ip) => "the router's",
+        _ if network.server == Some(ip) => "the server's",
+        _ => return None,
+    };
+    let name = &network.name;
+    Some(format!(
+        "its address {ip} is {whose} in network {name}, so it is never given"
+    ))
 }
 
 fn overlap(a: &Network, b: &Network) -> bool {

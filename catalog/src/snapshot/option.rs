@@ -23,7 +23,10 @@ impl Options {
 
 // The name by which a problem tells of the row comes first.
 const OPTIONS: &str = "
-    SELECT 'of ' || scope || ' ' || owner || ', code ' || code, scope, owner, code, type, value, always
+    SELECT code || ' of ' || scope || ' ' || owner, scope, owner, code, type, value, always,
+           CASE scope WHEN 'network' THEN EXISTS (SELECT 1 FROM network WHERE name = owner)
+                      WHEN 'class' THEN EXISTS (SELECT 1 FROM class WHERE name = owner)
+                      ELSE EXISTS (SELECT 1 FROM node WHERE name = owner) END AS owned
     FROM dhcp_option ORDER BY scope, owner, code";
 
 pub(super) fn read(db: &Connection, problems: &mut Vec<Problem>) -> rusqlite::Result<Options> {
@@ -46,7 +49,11 @@ fn option(row: &Row<'_>) -> rusqlite::Result<RowResult<Owned>> {
         bytes: row_try!(content(&kind, &value)),
         always: row.get("always")?,
     };
-    Ok(Ok(((row.get("scope")?, row.get("owner")?), option)))
+    let (scope, owner): (String, String) = (row.get("scope")?, row.get("owner")?);
+    if !row.get::<_, bool>("owned")? {
+        return Ok(Err(format!("no {scope} has this name")));
+    }
+    Ok(Ok(((scope, owner), option)))
 }
 
 /// The options that the server itself controls are none that an operator gives.

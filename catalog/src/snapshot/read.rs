@@ -37,6 +37,7 @@ pub(crate) fn snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
         ..Snapshot::default()
     };
     snapshot.index();
+    problems.extend(network::reservations(&snapshot));
     snapshot.problems = problems;
     Ok(snapshot)
 }

@@ -1,0 +1,173 @@
+//! A rule's columns against a machine.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use bootd_protocol::identity::{Arch, Firmware, Mac};
+
+use super::Identity;
+use crate::snapshot::Rule;
+
+/// A column of a rule that is not NULL, and what the machine says to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column<'a> {
+    /// Its name.
+    pub name: &'static str,
+    wanted: Value<'a>,
+    /// `None`: the machine does not say.
+    is: Option<Value<'a>>,
+}
+
+/// What a column or a machine says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Value<'a> {
+    Text(&'a str),
+    /// `*` stands for any text.
+    Pattern(&'a str),
+    /// The beginning of a MAC address.
+    Prefix(&'a str),
+    Mac(Mac),
+    Address(Ipv4Addr),
+}
+
+/// Whether every column of the rule fits the machine.
+#[must_use]
+pub fn fits(rule: &Rule, identity: &Identity) -> bool {
+    columns(rule, identity).all(|column| column.fits())
+}
+
+/// The columns of a rule that are not NULL, in the order in which they are looked at.
+pub fn columns<'a>(rule: &'a Rule, identity: &'a Identity) -> impl Iterator<Item = Column<'a>> {
+    COLUMNS.iter().filter_map(|column| column(rule, identity))
+}
+
+type Compare = for<'a> fn(&'a Rule, &'a Identity) -> Option<Column<'a>>;
+
+const COLUMNS: [Compare; 10] = [
+    |rule, machine| {
+        let is = machine.arch.map(Arch::name);
+        text("arch", rule.arch.map(Arch::name), is)
+    },
+    |rule, machine| {
+        let is = machine.firmware.map(Firmware::name);
+        text("firmware", rule.firmware.map(Firmware::name), is)
+    },
+    |rule, machine| {
+        Some(Column {
+            name: "mac_prefix",
+            wanted: Value::Prefix(rule.mac_prefix.as_ref()?),
+            is: machine.mac.map(Value::Mac),
+        })
+    },
+    |rule, machine| pattern("product", rule.product.as_ref(), machine.product.as_ref()),
+    |rule, machine| pattern("vendor", rule.vendor.as_ref(), machine.vendor.as_ref()),
+    |rule, machine| {
+        let is = machine.network.as_deref();
+        text("network", rule.network.as_deref(), is)
+    },
+    |rule, machine| {
+        Some(Column {
+            name: "relay",
+            wanted: Value::Address(rule.relay?),
+            is: machine.relay.map(Value::Address),
+        })
+    },
+    |rule, machine| pattern("circuit", rule.circuit.as_ref(), machine.circuit.as_ref()),
+    |rule, machine| pattern("remote", rule.remote.as_ref(), machine.remote.as_ref()),
+    |rule, machine| {
+        let is = machine.vendor_class.as_ref();
+        pattern("vendor_class", rule.vendor_class.as_ref(), is)
+    },
+];
+
+fn text<'a>(
+    name: &'static str,
+    wanted: Option<&'a str>,
+    is: Option<&'a str>,
+) -> Option<Column<'a>> {
+    Some(Column {
+        name,
+        wanted: Value::Text(wanted?),
+        is: is.map(Value::Text),
+    })
+}
+
+fn pattern<'a>(
+    name: &'static str,
+    wanted: Option<&'a String>,
+    is: Option<&'a String>,
+) -> Option<Column<'a>> {
+    Some(Column {
+        name,
+        wanted: Value::Pattern(wanted?),
+        is: is.map(|is| Value::Text(is)),
+    })
+}
+
+impl Column<'_> {
+    /// Whether the machine is as the column wants it.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        match (self.wanted, self.is) {
+            (_, None) => false,
+            (Value::Pattern(pattern), Some(Value::Text(text))) => matches_pattern(pattern, text),
+            (Value::Prefix(prefix), Some(Value::Mac(mac))) => begins(mac, prefix),
+            (wanted, Some(is)) => wanted == is,
+        }
+    }
+}
+
+impl fmt::Display for Column<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Column { name, wanted, is } = self;
+        match is {
+            None => write!(f, "{name} should be {wanted}, the machine does not say"),
+            Some(is) if !self.fits() => {
+                write!(f, "{name} should be {wanted}, the machine has {is}")
+            }
+            Some(is) if is == wanted => write!(f, "{name} is {is}"),
+            Some(is) => write!(f, "{name} is {is}, which fits {wanted}"),
+        }
+    }
+}
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Text(text) | Value::Pattern(text) | Value::Prefix(text) => f.write_str(text),
+            Value::Mac(mac) => mac.fmt(f),
+            Value::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// Whether the text form of a MAC address begins so.
+fn begins(mac: Mac, prefix: &str) -> bool {
+    let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+    let text = mac
+        .0
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15), b':'])
+        .take(17);
+    prefix.len() <= 17 && text.zip(prefix.bytes()).all(|(is, wanted)| is == wanted)
+}
+
+/// Whether `text` fits `pattern`, in which `*` stands for any text. No pattern that an operator
+/// writes can stall a packet: the parts between stars are looked for once each, from left to right.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
