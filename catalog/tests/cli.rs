@@ -239,7 +239,7 @@ fn check_tells_all_that_is_wrong() {
     let catalog = Catalog::open(&at.join("state")).unwrap();
     let db = Connection::open(catalog.db_path()).unwrap();
     db.execute_batch(
-        "UPDATE network SET router = '10.1.0.1';
+        "DROP TRIGGER network_update; UPDATE network SET router = '10.1.0.1';
          UPDATE package_process SET argv = '[\"/bin/gone\"]';
          INSERT INTO node (name, mac, class, arch, firmware)
              VALUES ('arm', '02:00:00:00:00:01', 'web', 'aarch64', 'uefi');",

@@ -3,6 +3,7 @@
 mod network;
 mod option;
 pub(crate) mod read;
+mod words;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::manifest::{Boot, File, PackageRef, Policy, Process};
+
+pub use words::{BootBy, Bootp, Mode, UefiLoader, Unknown};
 
 use crate::keys::PublicKey;
 
@@ -70,58 +73,6 @@ pub struct Network {
     pub unknown: Unknown,
     /// Sorted by code.
     pub options: Vec<DhcpOption>,
-}
-
-/// What bootd does on a network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// It is the DHCP server.
-    #[default]
-    Full,
-    /// It gives boot information only; addresses come from another DHCP server.
-    Proxy,
-    /// It answers nobody.
-    Off,
-}
-
-/// Who is answered that speaks BOOTP without DHCP (RFC 951).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Bootp {
-    /// Nobody.
-    Off,
-    /// Nodes with a reserved address.
-    #[default]
-    Reserved,
-    /// Everybody: those without a reservation get an address of the pool, for good.
-    Dynamic,
-}
-
-/// How boot images are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BootBy {
-    /// By TFTP.
-    Tftp,
-    /// By HTTP.
-    Http,
-}
-
-/// An iPXE program for UEFI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UefiLoader {
-    /// `ipxe.efi`, with drivers of its own.
-    Ipxe,
-    /// `snponly.efi`, which uses the firmware's driver.
-    Snponly,
-}
-
-/// What happens to machines that are no node and that no rule takes in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Unknown {
-    /// They get an address and nothing to boot.
-    #[default]
-    Serve,
-    /// They get no answer.
-    Ignore,
 }
 
 /// A DHCP option that an operator gives (RFC 2132).
