@@ -12,6 +12,8 @@ use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 
 pub use columns::{Column, columns, fits};
 
+pub use bootd_protocol::dhcp::packet::location_text;
+
 use crate::keys::PublicKey;
 use crate::snapshot::{Node, Rule, Snapshot};
 
@@ -153,21 +155,4 @@ fn differs<T: PartialEq + std::fmt::Display>(
 ) -> Option<String> {
     let (row, machine) = row.zip(machine)?;
     (row != machine).then(|| format!("its {what} is {machine}, its row says {row}"))
-}
-
-/// Bytes that a relay, a switch or a client's program chose, as rules and people write them: as
-/// they are if all are printable ASCII, else as hexadecimal digits after `0x`.
-#[must_use]
-pub fn location_text(bytes: &[u8]) -> String {
-    let printable = |byte: &u8| matches!(byte, b' '..=b'~');
-    match std::str::from_utf8(bytes) {
-        Ok(text) if bytes.iter().all(printable) => text.to_owned(),
-        Ok(_) | Err(_) => {
-            let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
-            let digits = bytes
-                .iter()
-                .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-            "0x".chars().chain(digits).collect()
-        }
-    }
 }

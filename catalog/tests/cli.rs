@@ -2,15 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bootd_protocol::digest::Digest;
-use bootd_protocol::identity::{Arch, Firmware};
+use bootd_protocol::identity::{Arch, Firmware, Mac};
 use catalog::Catalog;
 use catalog::identify::Identity;
 use catalog::served::Served;
-use catalog::state::{NodeState, Record, StateStore};
+use catalog::state::{Lease, LeaseState, NodeState, Place, Record, StateStore};
 use rusqlite::Connection;
 
 const RELEASE: &str = r#"
@@ -167,15 +169,15 @@ fn a_machine_that_is_not_there_yet_is_explained() {
     ];
     let told = good(at, &machine);
     let wanted = enrol(&mut Catalog::open(&at.join("state")).unwrap());
-    let before =
-        "This machine is no node yet.\nRule lab matches: it becomes a node of class web.\n";
+    let before = "This machine is no node yet.\nRule lab matches: it becomes a node of class web.\n  mac_prefix is 52:54:00:00:00:01, which fits 52:54:00\n";
     assert_eq!(told, format!("{before}{}", class_text(wanted)));
 
     let told = good(at, &["explain", "--mac", "02:00:00:00:00:01"]);
     assert_eq!(
         told,
-        "This machine is no node, and no rule matches: it is not answered.
-  rule lab does not match: mac_prefix should be 52:54:00, the machine has 02:00:00:00:00:01"
+        "This machine is no node, and no rule matches: it gets nothing to boot.
+  rule lab does not match: mac_prefix should be 52:54:00, the machine has 02:00:00:00:00:01
+On network lan: it gets an address (network.unknown is serve)."
     );
     let told = good(at, &["list"]);
     let expected =
@@ -239,7 +241,7 @@ fn check_tells_all_that_is_wrong() {
     let catalog = Catalog::open(&at.join("state")).unwrap();
     let db = Connection::open(catalog.db_path()).unwrap();
     db.execute_batch(
-        "UPDATE network SET router = '10.1.0.1';
+        "INSERT INTO node (name, mac, class, ip) VALUES ('far', '02:00:00:00:00:02', 'web', '10.1.0.7');
          UPDATE package_process SET argv = '[\"/bin/gone\"]';
          INSERT INTO node (name, mac, class, arch, firmware)
              VALUES ('arm', '02:00:00:00:00:01', 'web', 'aarch64', 'uefi');",
@@ -252,12 +254,11 @@ fn check_tells_all_that_is_wrong() {
         "class web on x86_64: process httpd of package base starts /bin/gone, which no package of the class has
 class web on aarch64: it has no boot image for aarch64: insert one into class_image
 class web on aarch64: process httpd of package base starts /bin/gone, which no package of the class has
-network lan: router 10.1.0.1 is not a machine's address in 10.0.0.0/24
-no network is listed: bootd answers nobody (table network)"
+node far: its address 10.1.0.7 is in none of the networks, so it is never given"
     );
 
     db.execute_batch(
-        "UPDATE network SET router = NULL; DELETE FROM node;
+        "DELETE FROM node;
          UPDATE package_process SET argv = '[\"/bin/httpd\"]';",
     )
     .unwrap();
@@ -276,6 +277,77 @@ no network is listed: bootd answers nobody (table network)"
     );
     good(at, &["install", "demo"]);
     assert_eq!(self::catalog(at, &["check", "--deep"]).0, 0);
+}
+
+#[test]
+fn leases_and_networks_are_shown() {
+    let dir = cluster();
+    let at = dir.path();
+    assert_eq!(good(at, &["leases"]), "No address was given yet.");
+    let mut catalog = Catalog::open(&at.join("state")).unwrap();
+    enrol(&mut catalog);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now = i64::try_from(now.as_millis()).unwrap();
+    let lease = |last: u8, hours: i64, state| {
+        Record::Lease(Lease {
+            ip: Ipv4Addr::new(10, 0, 0, last),
+            mac: Mac([0x52, 0x54, 0, 0, 0, last]),
+            // Half an hour more than the command rounds down to.
+            expires_ms: now + hours * 3_600_000 + hours.signum() * 1_800_000,
+            hostname: "h".into(),
+            state,
+            place: Place {
+                network: Some("lan".into()),
+                relay: Some(Ipv4Addr::new(10, 0, 0, 254)),
+                circuit: Some("ge-0/0/7".into()),
+                remote: None,
+            },
+        })
+    };
+    let mut store = StateStore::open(&catalog.state_path()).unwrap();
+    store
+        .write(&[
+            lease(1, 3, LeaseState::Bound),
+            lease(2, -4, LeaseState::Bound),
+            lease(3, 5, LeaseState::Released),
+            lease(4, 6, LeaseState::Declined),
+        ])
+        .unwrap();
+    assert_eq!(
+        good(at, &["leases"]),
+        "ADDRESS   MAC                NODE         NETWORK  STATE     UNTIL
+10.0.0.1  52:54:00:00:00:01  node-000001  lan      bound     in 3h
+10.0.0.2  52:54:00:00:00:02               lan      expired   4h ago
+10.0.0.3  52:54:00:00:00:03               lan      released  in 5h
+10.0.0.4  52:54:00:00:00:04               lan      declined  in 6h"
+    );
+    // The shell of the system reads the same while the writer has it open.
+    let output = Command::new("sqlite3")
+        .args(["-readonly", "state/state.db"])
+        .arg("SELECT address, mac, state, network, relay, circuit, remote FROM leases LIMIT 2")
+        .current_dir(at)
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "10.0.0.1|52:54:00:00:00:01|bound|lan|10.0.0.254|ge-0/0/7|\n\
+         10.0.0.2|52:54:00:00:00:02|expired|lan|10.0.0.254|ge-0/0/7|\n"
+    );
+
+    let db = Connection::open(catalog.db_path()).unwrap();
+    db.execute_batch(
+        "INSERT INTO network (name, subnet, mode, probe, boot_by, uefi_loader, unknown)
+             VALUES ('wan', '10.9.0.0/16', 'proxy', 0, 'http', 'ipxe.efi', 'ignore');
+         INSERT INTO dhcp_option VALUES ('network', 'wan', 42, 'ip', '10.9.0.1', 0),
+             ('network', 'wan', 15, 'text', 'example.org', 0);",
+    )
+    .unwrap();
+    assert_eq!(
+        good(at, &["list", "networks"]),
+        "NETWORK  SUBNET       POOL  MODE   BOOTP     PROBE  BOOT BY   LOADER    UNKNOWN  LEASE  OPTIONS
+lan      10.0.0.0/24  none  full   reserved  yes    as asked  none      serve    3600s
+wan      10.9.0.0/16  none  proxy  reserved  no     http      ipxe.efi  ignore   3600s  15 42"
+    );
 }
 
 #[test]
@@ -376,7 +448,7 @@ fn help_is_something_to_work_from() {
     }
     for command in [
         "init", "keygen", "trust", "compose", "install", "nodes", "explain", "check", "approve",
-        "list",
+        "leases", "list",
     ] {
         assert!(help.contains(&format!("\n  {command}")), "{command}");
         good(dir.path(), &[command, "--help"]);

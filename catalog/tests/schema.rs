@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod common;
+mod refused;
 
 use std::process::Command;
 
@@ -10,7 +11,7 @@ use catalog::{Catalog, Error, schema};
 use common::{catalog, digest, fixture, sql};
 use rusqlite::Connection;
 
-/// An edit and the sentence it is refused with.
+/// An edit of the software's tables and the sentence it is refused with.
 const REFUSED: &[(&str, &str)] = &[
     // References that lead nowhere.
     (
@@ -174,7 +175,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "INSERT INTO node (name, mac, class) VALUES ('n2', '52:54:00:00:00:01', 'web')",
-        "UNIQUE constraint failed: node.mac",
+        "another node has this mac: a card belongs to one node, see SELECT name, mac FROM node",
     ),
     (
         "UPDATE class SET key_policy = 'closed'",
@@ -202,7 +203,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "UPDATE network SET subnet = '10.0.0.0'",
-        "CHECK constraint failed: subnet is like 10.0.0.0/24",
+        "CHECK constraint failed: subnet is like 10.0.0.0/24, with 1 to 30 network bits",
     ),
     (
         "UPDATE network SET pool_last = NULL",
@@ -273,7 +274,7 @@ fn generation(db: &Connection) -> i64 {
 
 #[test]
 fn refuses_in_words() {
-    for (edit, sentence) in REFUSED {
+    for (edit, sentence) in REFUSED.iter().chain(refused::ON_NETWORKS) {
         let db = memory();
         db.execute_batch("BEGIN").unwrap();
         let refused = db.execute_batch(edit).unwrap_err();
@@ -287,7 +288,8 @@ fn refuses_in_words() {
 #[test]
 fn refuses_in_the_same_words_in_the_shell() {
     let (_dir, catalog) = catalog();
-    for (edit, sentence) in REFUSED.iter().step_by(7) {
+    let all = REFUSED.iter().chain(refused::ON_NETWORKS);
+    for (edit, sentence) in all.step_by(5) {
         let output = Command::new("sqlite3")
             .arg(catalog.db_path())
             .arg(format!("BEGIN; {edit}; COMMIT;"))
@@ -310,6 +312,9 @@ fn every_edit_moves_the_generation_on() {
         "UPDATE package_process SET restart = 'never'",
         "UPDATE package_file SET uid = 1",
         "UPDATE class_image SET image = 'old', version = '5'",
+        "INSERT INTO dhcp_option VALUES ('class', 'web', 42, 'ip', '10.0.0.2', 0)",
+        "UPDATE dhcp_option SET value = '10.0.0.3'",
+        "DELETE FROM dhcp_option",
         "DELETE FROM trusted_key",
         "INSERT INTO trusted_key SELECT 'you', 'RW' || substr(replace(printf('%60s', ''), ' ', 'y'), 1, 54)",
         "DELETE FROM network",
@@ -425,7 +430,7 @@ fn opens_what_it_made_and_nothing_else() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} was made by a newer bootd (schema 7, this program knows 1): use that version, \
+            "{} was made by a newer bootd (schema 7, this program knows 2): use that version, \
              or restore the copy that was made before the upgrade",
             made.db_path().display()
         )

@@ -54,10 +54,7 @@ pub(super) fn explain(catalog: &Catalog, what: &super::Explain) -> Result<()> {
         Match::Rule { rule } => {
             println!("This machine is no node yet.");
             print_passed(&snapshot, &identity);
-            for column in columns(rule, &identity) {
-                println!("  rule {}: {column}", rule.name);
-            }
-            explain_rule(&snapshot, rule, what)
+            explain_rule(&snapshot, rule, &identity, what)
         }
         Match::Nobody => {
             println!("This machine is no node, and no rule matches: it gets nothing to boot.");
@@ -99,28 +96,35 @@ fn explain_unknown(snapshot: &Snapshot, identity: &Identity) {
     }
 }
 
-fn explain_rule(snapshot: &Snapshot, rule: &Rule, what: &super::Explain) -> Result<()> {
-    let class = match &rule.action {
-        Action::Ignore => {
-            println!("Rule {} matches: it is not answered.", rule.name);
-            return Ok(());
+fn explain_rule(
+    snapshot: &Snapshot,
+    rule: &Rule,
+    identity: &Identity,
+    what: &super::Explain,
+) -> Result<()> {
+    print_action(rule);
+    for column in columns(rule, identity) {
+        println!("  {column}");
+    }
+    match &rule.action {
+        Action::Ignore => Ok(()),
+        Action::Enrol { class } | Action::Hold { class } => {
+            explain_class(snapshot, class, what.arch, what.firmware, what.files)
         }
+    }
+}
+
+fn print_action(rule: &Rule) {
+    let name = &rule.name;
+    match &rule.action {
+        Action::Ignore => println!("Rule {name} matches: it is not answered."),
         Action::Enrol { class } => {
-            println!(
-                "Rule {} matches: it becomes a node of class {class}.",
-                rule.name
-            );
-            class
+            println!("Rule {name} matches: it becomes a node of class {class}.");
         }
-        Action::Hold { class } => {
-            println!(
-                "Rule {} matches: it becomes a node of class {class} that waits for `catalog approve`.",
-                rule.name
-            );
-            class
-        }
-    };
-    explain_class(snapshot, class, what.arch, what.firmware, what.files)
+        Action::Hold { class } => println!(
+            "Rule {name} matches: it becomes a node of class {class} that waits for `catalog approve`."
+        ),
+    }
 }
 
 fn explain_node(

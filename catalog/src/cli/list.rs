@@ -1,17 +1,45 @@
-//! `list`: classes with their lists, packages, boot images.
+//! `list`: classes with their lists, packages, boot images, networks.
 
 use anyhow::Result;
 use bootd_protocol::identity::Arch;
 use catalog::Catalog;
-use catalog::snapshot::{Class, KeyPolicy, Snapshot};
+use catalog::snapshot::{BootBy, Class, KeyPolicy, Snapshot, UefiLoader, Word as _};
+use clap::ValueEnum;
 
 use super::table::table;
 
-pub(super) fn list(catalog: &Catalog) -> Result<()> {
+/// What can be listed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Classes with their lists
+    Classes,
+    /// Packages that are there
+    Packages,
+    /// Networks with all that is set for them
+    Networks,
+}
+
+pub(super) fn list(catalog: &Catalog, only: Option<Part>) -> Result<()> {
     let snapshot = catalog.snapshot()?;
-    for class in snapshot.classes.values() {
-        print_class(&snapshot, class);
+    let wanted = |part| only.is_none_or(|only| only == part);
+    if wanted(Part::Classes) {
+        for class in snapshot.classes.values() {
+            print_class(&snapshot, class);
+        }
     }
+    if wanted(Part::Packages) {
+        print_packages(&snapshot);
+    }
+    if only.is_none() {
+        println!();
+    }
+    if wanted(Part::Networks) {
+        print_networks(&snapshot);
+    }
+    Ok(())
+}
+
+fn print_packages(snapshot: &Snapshot) {
     let mut packages = table(&["PACKAGE", "VERSION", "FOR", "FILES", "PROCESSES", "CLASSES"]);
     for (package, builds) in &snapshot.packages {
         let users = snapshot.classes.values();
@@ -29,7 +57,31 @@ pub(super) fn list(catalog: &Catalog) -> Result<()> {
         }
     }
     println!("{packages}");
-    Ok(())
+}
+
+fn print_networks(snapshot: &Snapshot) {
+    let mut networks = table(&[
+        "NETWORK", "SUBNET", "POOL", "MODE", "BOOTP", "PROBE", "BOOT BY", "LOADER", "UNKNOWN",
+        "LEASE", "OPTIONS",
+    ]);
+    for network in &snapshot.networks {
+        let pool = network.pool.map(|(first, last)| format!("{first} {last}"));
+        let codes = network.options.iter().map(|option| option.code.to_string());
+        networks.add_row([
+            network.name.clone(),
+            network.subnet.to_string(),
+            pool.unwrap_or_else(|| "none".into()),
+            network.mode.name().into(),
+            network.bootp.name().into(),
+            if network.probe { "yes" } else { "no" }.into(),
+            network.boot_by.map_or("as asked", BootBy::name).into(),
+            network.uefi_loader.map_or("none", UefiLoader::name).into(),
+            network.unknown.name().into(),
+            format!("{}s", network.lease.as_secs()),
+            codes.collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    println!("{networks}");
 }
 
 fn print_class(snapshot: &Snapshot, class: &Class) {

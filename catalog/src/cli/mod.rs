@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod install;
+mod leases;
 mod list;
 mod nodes;
 mod setup;
@@ -98,6 +99,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the addresses that were given, to whom and until when
+    Leases,
     /// Show why a node has what it has; or what a machine that is not there yet would get
     #[command(after_help = EXPLAIN_EXAMPLE)]
     Explain(Explain),
@@ -112,8 +115,12 @@ enum Command {
         /// Its name
         node: String,
     },
-    /// Show the classes with their lists, and the packages and boot images that are there
-    List,
+    /// Show the classes with their lists, the packages and boot images that are there, the networks
+    List {
+        /// Only this part
+        #[arg(value_enum)]
+        what: Option<list::Part>,
+    },
 }
 
 const COMPOSE_EXAMPLE: &str = "\
@@ -159,7 +166,8 @@ A release file:
 const EXPLAIN_EXAMPLE: &str = "\
 Examples:
   catalog explain node-123456
-  catalog explain --mac 52:54:00:12:34:56 --arch x86_64 --firmware uefi";
+  catalog explain --mac 52:54:00:12:34:56 --arch x86_64 --firmware uefi
+  catalog explain --mac 52:54:00:12:34:56 --network rack1 --relay 10.0.0.1 --circuit ge-0/0/7";
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
@@ -222,7 +230,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Explain(what) => explain::explain(&open(dir)?, &what),
         Command::Check { deep } => return check::check(&open(dir)?, deep),
         Command::Approve { node } => nodes::approve(&mut open(dir)?, &node),
-        Command::List => list::list(&open(dir)?),
+        Command::Leases => leases::leases(&open(dir)?),
+        Command::List { what } => list::list(&open(dir)?, what),
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 mod network;
 mod option;
 pub(crate) mod read;
+mod words;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -13,6 +14,8 @@ pub use bootd_protocol::boot_choice::{BootBy, UefiLoader};
 pub use bootd_protocol::dhcp::server::{Bootp, DhcpOption, Mode};
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::manifest::{Boot, File, PackageRef, Policy, Process};
+
+pub use words::{Unknown, Word};
 
 use crate::keys::PublicKey;
 
@@ -72,16 +75,6 @@ pub struct Network {
     pub unknown: Unknown,
     /// Sorted by code.
     pub options: Vec<DhcpOption>,
-}
-
-/// What happens to machines that are no node and that no rule takes in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Unknown {
-    /// They get an address and nothing to boot.
-    #[default]
-    Serve,
-    /// They get no answer.
-    Ignore,
 }
 
 /// An IPv4 network in CIDR notation (RFC 4632, section 3.1).

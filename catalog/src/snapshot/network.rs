@@ -9,6 +9,7 @@ use super::option::Options;
 use super::read::{RowResult, good_rows, parsed, row_try, word};
 use super::{
     BootBy, Bootp, Mode, Network, Node, Problem, Scope, Snapshot, Subnet, UefiLoader, Unknown,
+    Word as _,
 };
 
 /// All networks that make sense; of two that overlap, the first by name.
@@ -58,31 +59,14 @@ fn network(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<N
         dns: row_try!(addresses(&row.get::<_, String>("dns")?)),
         lease: Duration::from_secs(lease.into()),
         server: row_try!(parsed(row, "server")?),
-        mode: row_try!(word(row, "mode", &MODES)?).unwrap_or_default(),
-        bootp: row_try!(word(row, "bootp", &BOOTPS)?).unwrap_or_default(),
+        mode: row_try!(word(row, "mode", Mode::ALL, Mode::name)?).unwrap_or_default(),
+        bootp: row_try!(word(row, "bootp", Bootp::ALL, Bootp::name)?).unwrap_or_default(),
         probe: row.get("probe")?,
-        boot_by: row_try!(word(row, "boot_by", &BOOT_BYS)?),
-        uefi_loader: row_try!(word(row, "uefi_loader", &UEFI_LOADERS)?),
-        unknown: row_try!(word(row, "unknown", &UNKNOWNS)?).unwrap_or_default(),
+        boot_by: row_try!(word(row, "boot_by", BootBy::ALL, BootBy::name)?),
+        uefi_loader: row_try!(word(row, "uefi_loader", UefiLoader::ALL, UefiLoader::name)?),
+        unknown: row_try!(word(row, "unknown", Unknown::ALL, Unknown::name)?).unwrap_or_default(),
     }))
 }
-
-const MODES: [(&str, Mode); 3] = [
-    ("full", Mode::Full),
-    ("proxy", Mode::Proxy),
-    ("off", Mode::Off),
-];
-const BOOTPS: [(&str, Bootp); 3] = [
-    ("off", Bootp::Off),
-    ("reserved", Bootp::Reserved),
-    ("dynamic", Bootp::Dynamic),
-];
-pub(super) const BOOT_BYS: [(&str, BootBy); 2] = [("tftp", BootBy::Tftp), ("http", BootBy::Http)];
-const UEFI_LOADERS: [(&str, UefiLoader); 2] = [
-    ("ipxe.efi", UefiLoader::Ipxe),
-    ("snponly.efi", UefiLoader::Snponly),
-];
-const UNKNOWNS: [(&str, Unknown); 2] = [("serve", Unknown::Serve), ("ignore", Unknown::Ignore)];
 
 fn parse_subnet(text: &str) -> RowResult<Subnet> {
     let parts = text.split_once('/').and_then(|(address, prefix)| {

@@ -15,9 +15,11 @@ use bootd_protocol::manifest::{
 };
 use rusqlite::{Connection, Row};
 
-use super::network::{self, BOOT_BYS};
+use super::network;
 use super::option::{self, Options};
-use super::{Action, Class, KeyPolicy, Node, Package, Problem, Rule, Scope, Snapshot};
+use super::{
+    Action, BootBy, Class, KeyPolicy, Node, Package, Problem, Rule, Scope, Snapshot, Word as _,
+};
 use crate::keys::parse_key;
 
 /// The whole catalog. The caller holds a transaction, so that all tables are of one moment.
@@ -89,13 +91,14 @@ pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(
 pub(super) fn word<T: Copy>(
     row: &Row<'_>,
     column: &str,
-    words: &[(&str, T)],
+    all: &[T],
+    name: fn(T) -> &'static str,
 ) -> rusqlite::Result<RowResult<Option<T>>> {
     let text: Option<String> = row.get(column)?;
     let value = text.map(|text| {
-        let found = words.iter().find(|(word, _)| *word == text);
+        let found = all.iter().find(|value| name(**value) == text);
         found
-            .map(|(_, value)| *value)
+            .copied()
             .ok_or_else(|| format!("{column} is {text:?}"))
     });
     Ok(value.transpose())
@@ -161,7 +164,7 @@ fn node(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<Node
         public_key: key.as_deref().and_then(parse_key),
         ip: row_try!(parsed(row, "ip")?),
         hold: row.get("hold")?,
-        boot_by: row_try!(word(row, "boot_by", &BOOT_BYS)?),
+        boot_by: row_try!(word(row, "boot_by", BootBy::ALL, BootBy::name)?),
     }))
 }
 
@@ -226,7 +229,7 @@ fn class(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<Cla
         packages: Vec::new(),
         images: BTreeMap::new(),
         lease: lease.map(|seconds| Duration::from_secs(seconds.into())),
-        boot_by: row_try!(word(row, "boot_by", &BOOT_BYS)?),
+        boot_by: row_try!(word(row, "boot_by", BootBy::ALL, BootBy::name)?),
     }))
 }
 

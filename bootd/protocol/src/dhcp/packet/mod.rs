@@ -12,7 +12,7 @@ mod request;
 
 pub use answer::{Answer, AnswerKind};
 pub use build::{Builder, Built};
-pub use relay::RelayAgent;
+pub use relay::{RelayAgent, location_text};
 pub use request::{Kind, Request};
 
 use dhcproto::v4::borrowed::Message;

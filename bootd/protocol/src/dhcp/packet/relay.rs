@@ -38,8 +38,8 @@ impl RelayAgent {
                 break;
             };
             match *code {
-                CIRCUIT => agent.circuit = Some(name(value)),
-                REMOTE => agent.remote = Some(name(value)),
+                CIRCUIT => agent.circuit = Some(location_text(value)),
+                REMOTE => agent.remote = Some(location_text(value)),
                 LINK_SELECTION => agent.link = address(value),
                 SERVER_OVERRIDE => agent.server = address(value),
                 _ => {}
@@ -55,19 +55,21 @@ fn address(value: &[u8]) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(four)).filter(|it| !it.is_unspecified())
 }
 
-/// An identifier as people write it in rules: printable ASCII as it is, anything else as
-/// hexadecimal digits after `0x`.
-fn name(value: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let printable = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
-    if !value.is_empty() && value.iter().all(printable) {
-        return String::from_utf8_lossy(value).into_owned();
+/// Bytes that a relay, a switch or a client's program chose, as rules and people write them: as
+/// they are if all are printable ASCII, else as hexadecimal digits after `0x`.
+#[must_use]
+pub fn location_text(bytes: &[u8]) -> String {
+    let printable = |byte: &u8| matches!(byte, b' '..=b'~');
+    match std::str::from_utf8(bytes) {
+        Ok(text) if bytes.iter().all(printable) => text.to_owned(),
+        Ok(_) | Err(_) => {
+            let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+            let digits = bytes
+                .iter()
+                .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+            "0x".chars().chain(digits).collect()
+        }
     }
-    value.iter().fold("0x".to_owned(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

