@@ -10,11 +10,12 @@ use nix::sys::socket::{
 
 /// A socket that could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} on port {port}: {source}{advice}", advice = advice(source, *port))]
+#[error("{what} on port {port}: {cause}{advice}", advice = advice(cause, *port))]
 pub struct SocketError {
     what: &'static str,
     port: u16,
-    source: io::Error,
+    /// Told above, and so no source that is told again.
+    cause: io::Error,
 }
 
 fn advice(error: &io::Error, port: u16) -> String {
@@ -29,7 +30,7 @@ fn advice(error: &io::Error, port: u16) -> String {
 }
 
 fn named<T>(what: &'static str, port: u16, result: io::Result<T>) -> Result<T, SocketError> {
-    result.map_err(|source| SocketError { what, port, source })
+    result.map_err(|cause| SocketError { what, port, cause })
 }
 
 /// A UDP socket on every address of this machine that tells for each datagram where it came in
