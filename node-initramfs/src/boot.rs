@@ -33,6 +33,8 @@ use crate::timetable::{DHCP, Timetable};
 const TRUST: &str = "/etc/bootd/trust";
 /// Modules that no device asks for.
 const MODULES: [&str; 2] = ["ext4", "overlay"];
+/// Updates that stop in one boot before the node runs what it has.
+const MAX_STOPPED: u32 = 3;
 /// Between two tries of what a person has to mend.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
@@ -70,6 +72,13 @@ pub enum BootError {
     },
 }
 
+impl BootError {
+    /// See [`InstallError::is_full_disk`].
+    fn is_full_disk(&self) -> bool {
+        matches!(self, BootError::Install(error) if error.is_full_disk())
+    }
+}
+
 fn failed(what: &'static str) -> impl Fn(io::Error) -> BootError {
     move |source| BootError::Kernel { what, source }
 }
@@ -88,6 +97,8 @@ struct Found {
     memory: Memory,
     key: SecretKey,
     key_seed: [u8; 32],
+    /// Installations that stopped in this boot.
+    stopped: u32,
 }
 
 /// Boots this machine. Comes back only with what keeps it from booting at all.
@@ -159,6 +170,7 @@ impl Boot {
             },
             key: SecretKey::from_seed(&key_seed),
             key_seed,
+            stopped: 0,
         };
         let Some((target, prepared)) = Target::ours() else {
             return Ok(blank);
@@ -203,6 +215,7 @@ impl Boot {
             memory,
             key,
             key_seed,
+            stopped: 0,
         })
     }
 
@@ -390,18 +403,41 @@ impl Boot {
                 let mut fetcher = Fetcher::new(ip, *http_port);
                 match self.install(*manifest, &mut fetcher, found, link) {
                     Ok(manifest) => Ok(Some(manifest)),
-                    Err(error) => {
-                        self.wait_for_help(&error, *manifest, link);
-                        self.look_again(found)?;
-                        link.begin(found.local.question());
-                        Ok(None)
-                    }
+                    Err(error) => self.installation_stopped(&error, *manifest, found, link),
                 }
             }
         }
     }
 
-    /// What was done of an installation that stopped.
+    /// What was done of an installation stays. It is tried again; but an update that does not
+    /// come to its end does not keep a node from the software it has, unless its class wants it
+    /// held rather than not be right.
+    fn installation_stopped(
+        &self,
+        error: &BootError,
+        wanted: Digest,
+        found: &mut Found,
+        link: &mut Link,
+    ) -> Result<Option<Manifest>, BootError> {
+        let text = chain(error);
+        self.console
+            .say(format_args!("installation stopped: {text}"));
+        link.report(Stage::Failed, wanted, (0, 0), &text);
+        link.flush();
+        self.look_again(found)?;
+        found.stopped += 1;
+        if error.is_full_disk() || found.stopped >= MAX_STOPPED {
+            let old = candidate(found)?.filter(|it| it.policy.on_silence == OnSilence::Run);
+            if old.is_some() {
+                self.console.say("running what is installed");
+                return Ok(old);
+            }
+        }
+        std::thread::sleep(RETRY_PAUSE);
+        link.begin(found.local.question());
+        Ok(None)
+    }
+
     fn look_again(&self, found: &mut Found) -> Result<(), BootError> {
         if found.installed.take().is_some() {
             mounts::unmount_data()?;
@@ -410,15 +446,6 @@ impl Boot {
         found.installed = again.installed;
         found.local = again.local;
         Ok(())
-    }
-
-    fn wait_for_help(&self, error: &BootError, manifest: Digest, link: &mut Link) {
-        let text = chain(error);
-        self.console
-            .say(format_args!("installation stopped: {text}"));
-        link.report(Stage::Failed, manifest, (0, 0), &text);
-        link.flush();
-        std::thread::sleep(RETRY_PAUSE);
     }
 
     fn install(
