@@ -80,6 +80,8 @@ impl Dhcp {
         let mut server = Server::new(Config::new(Vec::new(), self.ports.0, self.ports.1))?;
         server.restore(leases.iter().map(restored));
         let mut buffer = vec![0; MAX_DATAGRAM];
+        let mut told = HashSet::new();
+        tell_networks(&self.desired.view(), &mut told);
         loop {
             let Some((len, arrival)) = self.receive(&mut buffer)? else {
                 continue;
@@ -88,6 +90,7 @@ impl Dhcp {
             if view.snapshot.generation != generation || known.insert(arrival.local) {
                 generation = view.snapshot.generation;
                 self.reconfigure(&mut server, &view);
+                tell_networks(&view, &mut told);
             }
             server.handle_packet(&buffer[..len], &arrival, clock.now(), &*view);
             while let Some(command) = server.next_command() {
@@ -255,6 +258,32 @@ fn served_network(network: &snapshot::Network, local: &[Ipv4Addr]) -> Option<Net
         dns: network.dns.clone(),
         lease_seconds: u32::try_from(network.lease.as_secs()).unwrap_or(u32::MAX),
     })
+}
+
+/// Says which networks are served, each state of each once.
+fn tell_networks(view: &View, told: &mut HashSet<(String, Option<Ipv4Addr>)>) {
+    let local = local_addresses();
+    let now: HashSet<_> = view
+        .snapshot
+        .networks
+        .iter()
+        .map(|it| {
+            let served = served_network(it, &local);
+            (it.name.clone(), served.map(|it| it.server))
+        })
+        .collect();
+    for (name, server) in now.difference(told) {
+        match server {
+            Some(server) => info!(%server, "DHCP serves network {name}"),
+            None => {
+                warn!("this machine has no address in network {name}: nobody there gets an answer")
+            }
+        }
+    }
+    if now.is_empty() {
+        warn!("no network is listed (table network): nobody gets an answer by DHCP");
+    }
+    *told = now;
 }
 
 fn local_addresses() -> Vec<Ipv4Addr> {
