@@ -12,6 +12,8 @@ use catalog::snapshot::{Action, Node, Rule, Snapshot};
 use catalog::{Catalog, Error};
 use tracing::{error, info, warn};
 
+use crate::chain::chain;
+
 /// How often the catalog is looked at for a new commit: some microseconds each time.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -121,6 +123,7 @@ impl Desired {
             match self.follow_until_error(catalog, &changed, &mut complained) {
                 Ok(never) => match never {},
                 Err(problem) if !complained => {
+                    let problem = chain(&problem);
                     error!("catalog cannot be read, the last good one stays in force: {problem}");
                     complained = true;
                 }

@@ -29,6 +29,7 @@ use tokio_util::io::ReaderStream;
 use tracing::{error, info};
 
 use crate::boot_files::BootFiles;
+use crate::chain::chain;
 use crate::counters::Counters;
 use crate::desired::Desired;
 use crate::locations::Locations;
@@ -235,7 +236,7 @@ impl Http {
             Ok(Ok(blob)) => Ok((File::from_std(blob.file), blob.size)),
             Ok(Err(problem)) => {
                 self.counters.blobs_refused.add(1);
-                error!("blob not served: {problem}");
+                error!("blob not served: {}", chain(&problem));
                 let missing = matches!(problem, BlobError::Missing { .. });
                 let status = if missing {
                     StatusCode::NOT_FOUND

@@ -10,10 +10,11 @@
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
 //! | [`boot_files`] | boot images taken apart, scripts for iPXE |
-//! | [`counters`], [`range`], [`sockets`] | small things they share |
+//! | [`chain`], [`counters`], [`range`], [`sockets`] | small things they share |
 //! | [`sys`] | the one place with `unsafe` |
 
 pub mod boot_files;
+pub mod chain;
 pub mod counters;
 pub mod desired;
 pub mod dhcp;

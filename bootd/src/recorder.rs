@@ -10,6 +10,7 @@ use catalog::state::{Event, Record, StateStore};
 use catalog::{Catalog, Error};
 use tracing::{error, info, warn};
 
+use crate::chain::chain;
 use crate::desired::Desired;
 
 /// Letters are gathered for so long after the first of a batch, unless somebody waits.
@@ -175,20 +176,35 @@ impl Desk {
                     text,
                 }));
             }
-            Err(error) => warn!("a machine could not be enrolled: {error}"),
+            Err(error) => warn!("a machine could not be enrolled: {}", chain(&error)),
         }
     }
 
     fn edited(&self, result: Result<(), Error>, what: impl Fn() -> String) {
         if let Err(error) = result {
+            let error = chain(&error);
             warn!("{} could not be written into the catalog: {error}", what());
         }
+    }
+
+    /// Where somebody removed `state.db`, it is begun anew: else all would be written to a file
+    /// that nobody sees and that ends with this process.
+    fn find_state(&mut self) -> Result<(), Error> {
+        if self.state.is_displaced() {
+            self.state.reopen()?;
+            error!(
+                "state.db was removed or replaced: what is known from now on stands in the one \
+                 that is there; leases and presence come back as nodes speak"
+            );
+        }
+        Ok(())
     }
 
     /// Writes the backlog; whether that went well. What cannot be written is kept for the next
     /// time, as far as there is room.
     fn write(&mut self) -> bool {
-        match self.state.write(&self.backlog) {
+        let ready = self.find_state();
+        match ready.and_then(|()| self.state.write(&self.backlog)) {
             Ok(()) => {
                 if self.failing {
                     info!("state.db can be written again");
@@ -199,6 +215,7 @@ impl Desk {
             }
             Err(error) => {
                 if !self.failing {
+                    let error = chain(&error);
                     error!("state.db cannot be written, no lease is given until it can: {error}");
                 }
                 self.failing = true;

@@ -10,11 +10,12 @@ use nix::sys::socket::{
 
 /// A socket that could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} on port {port}: {source}{advice}", advice = advice(source, *port))]
+#[error("{what} on port {port}: {cause}{advice}", advice = advice(cause, *port))]
 pub struct SocketError {
     what: &'static str,
     port: u16,
-    source: io::Error,
+    /// Told above, and so no source that is told again.
+    cause: io::Error,
 }
 
 fn advice(error: &io::Error, port: u16) -> String {
@@ -29,7 +30,7 @@ fn advice(error: &io::Error, port: u16) -> String {
 }
 
 fn named<T>(what: &'static str, port: u16, result: io::Result<T>) -> Result<T, SocketError> {
-    result.map_err(|source| SocketError { what, port, source })
+    result.map_err(|cause| SocketError { what, port, cause })
 }
 
 /// A UDP socket on every address of this machine that tells for each datagram where it came in
@@ -67,5 +68,42 @@ pub fn udp(what: &'static str, port: u16) -> Result<UdpSocket, SocketError> {
 /// # Errors
 /// The port is taken, or not for us.
 pub fn tcp(what: &'static str, port: u16) -> Result<TcpListener, SocketError> {
-    named(what, port, TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
+    let open = || {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        notice_silence(&listener)?;
+        Ok(listener)
+    };
+    named(what, port, open())
+}
+
+/// A node whose power is cut never closes its connection: the kernel asks, and drops those that
+/// do not answer within a minute. What is accepted inherits this (tcp(7)).
+fn notice_silence(listener: &TcpListener) -> nix::Result<()> {
+    setsockopt(listener, sockopt::KeepAlive, &true)?;
+    setsockopt(listener, sockopt::TcpKeepIdle, &30)?;
+    setsockopt(listener, sockopt::TcpKeepInterval, &10)?;
+    setsockopt(listener, sockopt::TcpKeepCount, &3)?;
+    // For data that nobody acknowledges, in milliseconds.
+    setsockopt(listener, sockopt::TcpUserTimeout, &60_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::getsockopt;
+
+    use super::*;
+
+    #[test]
+    fn connections_of_machines_that_are_gone_end() {
+        let listener = tcp("HTTP", 0).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        drop(client);
+        assert!(getsockopt(&accepted, sockopt::KeepAlive).unwrap());
+        assert_eq!(getsockopt(&accepted, sockopt::TcpKeepIdle).unwrap(), 30);
+        assert_eq!(
+            getsockopt(&accepted, sockopt::TcpUserTimeout).unwrap(),
+            60_000
+        );
+    }
 }

@@ -9,6 +9,7 @@ use bootd_protocol::tftp::{Outcome, Refusal};
 use catalog::blobs::{BlobError, BlobStore};
 use tracing::{debug, error, info};
 
+use crate::chain::chain;
 use crate::counters::Counters;
 use crate::presence::Presence;
 use crate::tftp::{Config, Ending, Event, Files, Observer, Server, Source, Stage};
@@ -39,7 +40,7 @@ impl Files for TftpFiles {
             Ok(blob) => Ok(Source::disk(Arc::new(blob.file), 0, blob.size)),
             Err(problem) => {
                 self.counters.blobs_refused.add(1);
-                error!(%peer, "blob not served: {problem}");
+                error!(%peer, "blob not served: {}", chain(&problem));
                 let missing = matches!(problem, BlobError::Missing { .. });
                 Err(if missing {
                     Refusal::NotFound

@@ -58,6 +58,16 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A database that lost its shape, or a file that never was one.
+    #[error(
+        "{} is damaged, or no database: put a copy of it in its place; a state.db may also be \
+         moved away, with its -wal and -shm: bootd makes an empty one when it starts",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// SQLite refused; a check or trigger of the schema says why in words.
     #[error("{}", path.display())]
     Sql {
@@ -112,6 +122,9 @@ impl Error {
                     Error::Busy { path }
                 }
                 Some(rusqlite::ErrorCode::DiskFull) => Error::DiskFull { path },
+                Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+                    Error::Damaged { path }
+                }
                 _ => Error::Sql { path, source },
             }
         }

@@ -1,6 +1,7 @@
 //! `state.db`: what is observed. Written by bootd alone, in batches; read by everybody.
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use bootd_protocol::digest::Digest;
@@ -154,6 +155,8 @@ pub enum Record {
 pub struct StateStore {
     path: PathBuf,
     connection: Connection,
+    /// Device and inode of the file.
+    file: Option<(u64, u64)>,
 }
 
 impl StateStore {
@@ -168,6 +171,7 @@ impl StateStore {
         let mut store = StateStore {
             path: path.to_owned(),
             connection,
+            file: inode(path),
         };
         if store.pragma("application_id")? == 0 && store.is_empty()? {
             let script = format!("BEGIN IMMEDIATE; {SCHEMA}; COMMIT;");
@@ -193,9 +197,29 @@ impl StateStore {
         let store = StateStore {
             path: path.to_owned(),
             connection,
+            file: inode(path),
         };
         store.check()?;
         Ok(Some(store))
+    }
+
+    /// Whether somebody removed the file, or put another one in its place: what is written then
+    /// is seen by nobody.
+    #[must_use]
+    pub fn is_displaced(&self) -> bool {
+        self.file.is_none() || inode(&self.path) != self.file
+    }
+
+    /// Lets go of the file it has, and opens or makes the one that belongs there.
+    ///
+    /// # Errors
+    /// As [`StateStore::open`].
+    pub fn reopen(&mut self) -> Result<()> {
+        // The old one is closed first: with its end SQLite removes the -wal of that name.
+        self.file = None;
+        self.connection = Connection::open_in_memory().map_err(Error::sql(&self.path))?;
+        *self = StateStore::open(&self.path)?;
+        Ok(())
     }
 
     /// Writes a batch in one transaction.
@@ -287,6 +311,11 @@ fn write_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Res
             params![name, number(*value)],
         ),
     }
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
 }
 
 #[cfg(test)]
@@ -400,10 +429,33 @@ mod tests {
             StateStore::open(&other),
             Err(Error::Foreign { .. })
         ));
+        std::fs::write(&other, [7; 4096]).unwrap();
+        assert!(matches!(
+            StateStore::open(&other),
+            Err(Error::Damaged { .. })
+        ));
         std::fs::write(&other, "not a database at all, but long enough to look").unwrap();
         assert!(matches!(
             StateStore::read_only(&other),
             Err(Error::Foreign { .. })
         ));
+    }
+
+    #[test]
+    fn one_that_was_removed_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let mut store = StateStore::open(&path).unwrap();
+        store.write(&[Record::Counter("http_bytes", 1)]).unwrap();
+        assert!(!store.is_displaced());
+        for name in ["state.db", "state.db-wal", "state.db-shm"] {
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        assert!(store.is_displaced());
+        store.reopen().unwrap();
+        store.write(&[Record::Counter("http_bytes", 2)]).unwrap();
+        assert!(!store.is_displaced());
+        let reader = StateStore::read_only(&path).unwrap().unwrap();
+        assert_eq!(reader.counters().unwrap(), [("http_bytes".to_owned(), 2)]);
     }
 }

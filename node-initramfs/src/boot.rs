@@ -36,6 +36,8 @@ const TRUST: &str = "/etc/bootd/trust";
 /// Modules that no device asks for: what the data partition needs, and what the tree needs.
 const DATA_MODULES: [&str; 1] = ["ext4"];
 const TREE_MODULES: [&str; 1] = ["overlay"];
+/// Updates that stop in one boot before the node runs what it has.
+const MAX_STOPPED: u32 = 3;
 /// Between two tries of what a person has to mend.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
@@ -71,6 +73,13 @@ pub enum BootError {
         /// What it said.
         source: io::Error,
     },
+}
+
+impl BootError {
+    /// See [`InstallError::is_full_disk`].
+    fn is_full_disk(&self) -> bool {
+        matches!(self, BootError::Install(error) if error.is_full_disk())
+    }
 }
 
 fn failed(what: &'static str) -> impl Fn(io::Error) -> BootError {
@@ -275,24 +284,39 @@ impl Boot {
                 let mut fetcher = Fetcher::new(ip, *http_port);
                 match self.install(*manifest, &mut fetcher, found, link) {
                     Ok(manifest) => Ok(Some(manifest)),
-                    Err(error) => {
-                        self.wait_for_help(&error, *manifest, link);
-                        self.look_again(found)?;
-                        link.begin(found.local.question());
-                        Ok(None)
-                    }
+                    Err(error) => self.installation_stopped(&error, *manifest, found, link),
                 }
             }
         }
     }
 
-    fn wait_for_help(&self, error: &BootError, manifest: Digest, link: &mut Link) {
+    /// What was done of an installation stays. It is tried again; but an update that does not
+    /// come to its end does not keep a node from the software it has, unless its class wants it
+    /// held rather than not be right.
+    fn installation_stopped(
+        &self,
+        error: &BootError,
+        wanted: Digest,
+        found: &mut Found,
+        link: &mut Link,
+    ) -> Result<Option<Manifest>, BootError> {
         let text = chain(error);
         self.console
             .say(format_args!("installation stopped: {text}"));
-        link.report(Stage::Failed, manifest, (0, 0), &text);
+        link.report(Stage::Failed, wanted, (0, 0), &text);
         link.flush();
+        self.look_again(found)?;
+        found.stopped += 1;
+        if error.is_full_disk() || found.stopped >= MAX_STOPPED {
+            let old = candidate(found)?.filter(|it| it.policy.on_silence == OnSilence::Run);
+            if old.is_some() {
+                self.console.say("running what is installed");
+                return Ok(old);
+            }
+        }
         std::thread::sleep(RETRY_PAUSE);
+        link.begin(found.local.question());
+        Ok(None)
     }
 
     fn install(

@@ -46,14 +46,6 @@ pub enum FetchError {
         /// What is wrong with it.
         source: ManifestError,
     },
-    /// The disk is too full.
-    #[error("data partition has {free} MiB free, {needed} MiB are to be fetched")]
-    NoRoom {
-        /// MiB free.
-        free: u64,
-        /// MiB needed.
-        needed: u64,
-    },
     /// The data partition says no.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -149,7 +141,6 @@ impl Fetcher {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), FetchError> {
         let total = missing.iter().map(|blob| blob.size).sum();
-        check_room(store, total)?;
         let mut done = 0;
         for blob in missing {
             self.blob_with_retries(store, blob, &mut |bytes| progress(done + bytes, total))?;
@@ -282,18 +273,6 @@ impl Part {
         }
         Ok((self.path, self.hasher.finish()))
     }
-}
-
-fn check_room(store: &Store, needed: u64) -> Result<(), FetchError> {
-    let root = store.dir("");
-    let stat = nix::sys::statvfs::statvfs(&root).map_err(io::Error::from);
-    let stat = at(&root, stat)?;
-    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-    if free < needed {
-        let (free, needed) = (free >> 20, needed.div_ceil(1 << 20));
-        return Err(FetchError::NoRoom { free, needed });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

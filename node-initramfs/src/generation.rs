@@ -108,7 +108,16 @@ impl Store {
     /// # Errors
     /// The file system says no.
     pub fn collect(&self, keep: &[Digest]) -> Result<(), StoreError> {
-        let mut names: HashSet<String> = HashSet::new();
+        self.keep_only(keep, [])
+    }
+
+    /// As [`Store::collect`], but keeps files and trees with these names too.
+    pub(crate) fn keep_only(
+        &self,
+        keep: &[Digest],
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<(), StoreError> {
+        let mut names: HashSet<String> = names.into_iter().collect();
         for digest in keep {
             names.insert(digest.to_string());
             names.insert(format!("{digest}.json"));

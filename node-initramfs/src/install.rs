@@ -21,6 +21,7 @@ use crate::kernel;
 use crate::link::Link;
 use crate::mounts::{self, DATA, MountError};
 use crate::plan::{Software, Step};
+use crate::room::NoRoom;
 use crate::store::{Memory, Store, StoreError};
 use crate::sys;
 use crate::target::{Target, TargetError, objection};
@@ -78,6 +79,9 @@ pub enum InstallError {
         /// What it said.
         why: String,
     },
+    /// The data partition is too full.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// A step came before what it needs.
     #[error("{0} has to come first")]
     Order(&'static str),
@@ -87,6 +91,32 @@ pub enum InstallError {
         /// The boot image.
         name: String,
     },
+}
+
+impl InstallError {
+    /// Whether the data partition is full: only the processes of the node can mend that, so it
+    /// is of no use to wait for it before they run.
+    #[must_use]
+    pub fn is_full_disk(&self) -> bool {
+        let store = match self {
+            InstallError::NoRoom(_) => return true,
+            InstallError::Store(error) | InstallError::Fetch(FetchError::Store(error)) => error,
+            InstallError::Target(_)
+            | InstallError::Unfit { .. }
+            | InstallError::Disk(_)
+            | InstallError::Mount(_)
+            | InstallError::Fetch(_)
+            | InstallError::Image { .. }
+            | InstallError::ReadImage { .. }
+            | InstallError::MakeData { .. }
+            | InstallError::Order(_)
+            | InstallError::NoBiosLoader { .. } => return false,
+        };
+        match store {
+            StoreError::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+            StoreError::Manifest { .. } | StoreError::Incomplete { .. } => false,
+        }
+    }
 }
 
 /// A disk that is prepared, with its data partition mounted.
@@ -260,6 +290,7 @@ impl Installer<'_> {
             return Err(InstallError::Order("preparing the disk"));
         };
         let missing = disk.store.missing(self.manifest);
+        self.make_room(&disk.store, &missing)?;
         let total: u64 = missing.iter().map(|it| it.size).sum();
         let what = format!(
             "{} of {} files, {} KiB",
@@ -272,6 +303,19 @@ impl Installer<'_> {
         let mut progress = |done, total| link.report(Stage::Fetching, digest, (done, total), &what);
         self.fetcher.blobs(&disk.store, &missing, &mut progress)?;
         Ok(())
+    }
+
+    /// Looks whether the data partition has room for `missing` and the tree. Where it has not,
+    /// all goes that neither a slot nor the manifest needs: leftovers, and the software from
+    /// before the current one, which is kept only to spare a download.
+    fn make_room(&self, store: &Store, missing: &[BlobRef]) -> Result<(), InstallError> {
+        let needed = store.room_for(self.manifest, missing);
+        if NoRoom::check(store.free()?, needed).is_ok() {
+            return Ok(());
+        }
+        let slots = Slot::ALL.map(|slot| store.software(slot).manifest);
+        store.make_room(&slots, self.manifest)?;
+        Ok(NoRoom::check(store.free()?, needed)?)
     }
 
     fn write_slot(&mut self, slot: Slot) -> Result<(), InstallError> {

@@ -10,6 +10,7 @@
 //! | [`disk`] | the disk's layout and boot slots, written so that every cut is survived |
 //! | [`target`] | which disk that is |
 //! | [`store`], [`generation`] | the data partition: blobs, trees, what the node remembers |
+//! | [`room`] | how much of it is free, and what goes where it is short |
 //! | [`link`] | the line to the master: the verify protocol on a socket |
 //! | [`net`], [`rtnetlink`] | DHCP on every card, and what it gives |
 //! | [`modules`] | kernel modules: which ones, in which order |
@@ -30,6 +31,7 @@ pub mod modules;
 pub mod mounts;
 pub mod net;
 pub mod plan;
+pub mod room;
 pub mod rtnetlink;
 pub mod run;
 pub mod store;

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cluster::master::Master;
 use crate::cluster::node::Node;
 use crate::cluster::release::{FIRST, Workshop};
-use crate::cluster::{http, wait_for};
+use crate::cluster::{http, program, wait_for};
 use crate::console::{Board, Event, EventKind, Stage, View};
 use crate::inputs;
 use crate::lab::Lab;
@@ -131,6 +131,7 @@ fn meaning(what: &Happening) -> Option<EventKind> {
     let stage = match what {
         Happening::Restarted { .. } => Stage::Firmware,
         Happening::PoweredOff | Happening::Ended => Stage::Off,
+        Happening::Halted => Stage::Failed,
         Happening::Line(line) => {
             let said = line.split_once("bootd-init [")?.1.split_once("] ")?.1;
             return spoken(said);
@@ -171,6 +172,9 @@ impl Show<'_, '_> {
         loop {
             self.drain_until(LOOK)?;
             for (index, node) in nodes.iter().enumerate() {
+                if node.is_over() {
+                    bail!("{what}: {}", node.end());
+                }
                 self.look(master, index, node)?;
             }
             if self.view.board().all_in(Stage::Running) {
@@ -266,8 +270,10 @@ fn report(transferred: u64, warm: u64, pages: &[String], master: &Master) -> Res
 #[expect(clippy::print_stdout, reason = "the demo's last words")]
 fn keep(lab: &Lab, master: &Master, nodes: &[Node]) -> Result<()> {
     let way = lab.way_in();
+    let catalog = program("catalog")?;
+    let catalog = catalog.display();
     println!("Still running. As root, from another terminal:");
-    println!("  {way} catalog --dir {} nodes", master.dir().display());
+    println!("  {way} {catalog} --dir {} nodes", master.dir().display());
     println!("  {way} sqlite3 {}/catalog.db", master.dir().display());
     for node in nodes {
         if let Some(address) = master.node(node.mac())?.and_then(|it| it.address) {

@@ -37,7 +37,7 @@ use crate::presence::Presence;
 use crate::recorder::{Recorder, unix_ms};
 use crate::wishes::Wisher;
 use networks::Links;
-use news::Enrolments;
+use news::{Enrolments, Told};
 use sockets::Inbox;
 
 /// Interfaces and their addresses are looked at again after this long, for they come and go.
@@ -97,6 +97,7 @@ struct Running {
     clock: Clock,
     links: Links,
     links_due: Duration,
+    told: Told,
     generation: Option<u64>,
     enrolments: Enrolments,
     inbox: Inbox,
@@ -117,6 +118,7 @@ impl Dhcp {
             clock: Clock::new(),
             links: Links::default(),
             links_due: Duration::ZERO,
+            told: Told::new(),
             generation: None,
             enrolments: Enrolments::new(),
             inbox: Inbox::new(),
@@ -171,14 +173,14 @@ impl Running {
         let now = self.clock.now();
         if now >= self.links_due {
             self.links_due = now + LINKS_INTERVAL;
-            self.links = Links::read(view);
+            self.read_links(view);
         }
         let generation = Some(view.snapshot.generation);
         if self.generation == generation {
             return;
         }
         self.generation = generation;
-        self.links = Links::read(view);
+        self.read_links(view);
         let (verify, http) = self.edge.ports;
         let networks = view.snapshot.networks.iter().map(networks::served);
         let config = Config {
@@ -191,6 +193,11 @@ impl Running {
         for error in self.server.reconfigure(config) {
             warn!("a network is not served: {error}");
         }
+    }
+
+    fn read_links(&mut self, view: &View) {
+        self.links = Links::read(view);
+        news::tell_networks(view, &self.links, &mut self.told);
     }
 
     fn obey(&mut self, command: Command, view: &View) {

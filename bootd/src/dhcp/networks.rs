@@ -61,6 +61,12 @@ impl Links {
         Links(links)
     }
 
+    /// Our address in this network, if we are on it.
+    pub(super) fn in_network(&self, network: &snapshot::Network) -> Option<Ipv4Addr> {
+        let mut addresses = self.0.values().flatten();
+        addresses.find(|it| network.subnet.contains(**it)).copied()
+    }
+
     /// Our address on the link that a packet came in by: what was broadcast on a link with
     /// several addresses is for the one that a network of the catalog has.
     pub(super) fn own_address(&self, arrival: &Arrival) -> Ipv4Addr {

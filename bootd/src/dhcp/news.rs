@@ -1,14 +1,17 @@
 //! What the server's machine tells of: to the log, to the catalog, of nodes.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use bootd_protocol::boot_choice::{Client, ClientKind, Why};
 use bootd_protocol::dhcp::server::{Event, Mode};
 use catalog::identify::{Match, match_node};
+use catalog::snapshot::Word as _;
 use tracing::{debug, info, warn};
 
 use super::Running;
+use super::networks::Links;
 use crate::desired::View;
 use crate::presence::Sighting;
 use crate::wishes::{dhcp_identity, machine};
@@ -125,6 +128,33 @@ impl Running {
             netboot,
         });
     }
+}
+
+/// The networks as they were told of last, each with our address there.
+pub(super) type Told = HashSet<(String, Mode, Option<Ipv4Addr>)>;
+
+/// Says which networks are served, each state of each once.
+pub(super) fn tell_networks(view: &View, links: &Links, told: &mut Told) {
+    let networks = view.snapshot.networks.iter();
+    let now: Told = networks
+        .map(|it| (it.name.clone(), it.mode, links.in_network(it)))
+        .collect();
+    for (name, mode, address) in now.difference(told) {
+        match (mode, address) {
+            (Mode::Off, _) => info!("DHCP leaves network {name} alone: its mode is off"),
+            (_, Some(address)) => {
+                info!(%address, mode = mode.name(), "DHCP serves network {name}");
+            }
+            (_, None) => info!(
+                mode = mode.name(),
+                "DHCP serves network {name} through relays alone: this machine has no address there"
+            ),
+        }
+    }
+    if now.is_empty() {
+        warn!("no network is listed (table network): nobody gets an answer by DHCP");
+    }
+    *told = now;
 }
 
 fn tell_foreign(server: Ipv4Addr, network: &str, mode: Mode) {

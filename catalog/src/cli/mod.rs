@@ -25,7 +25,10 @@ Examples, from nothing to a running cluster:
   catalog trust me release.pub                   composites signed by it may be installed
   catalog compose release.toml -o demo.composite --key release.key
   catalog install demo.composite
+  sqlite3 /var/lib/bootd/catalog.db \"INSERT INTO network (name, subnet, pool_first, pool_last)
+    VALUES ('rack1', '10.0.0.0/24', '10.0.0.100', '10.0.0.199')\"
   catalog check                                  is anything wrong?
+  bootd --state /var/lib/bootd                   serves; runs until Ctrl-C or SIGTERM
   catalog nodes                                  who is there, and with what?
   catalog explain node-123456                    why that?
 
@@ -135,7 +138,8 @@ A release file:
   [boot_image.build]
   kernel_deb = \"linux-image-cloud-amd64.deb\"
   stub_deb = \"systemd-boot-efi.deb\"
-  tool_debs = [\"e2fsprogs.deb\", \"libext2fs2.deb\", \"libc6.deb\"]
+  tool_debs = [\"e2fsprogs.deb\", \"libext2fs2.deb\", \"libcom-err2.deb\", \"libblkid1.deb\",
+               \"libuuid1.deb\", \"libc6.deb\"]
   init = \"target/x86_64-unknown-linux-gnu/init/init\"
 
   [[package]]                        # files of a directory, owned by root
@@ -170,6 +174,7 @@ Examples:
   catalog explain --mac 52:54:00:12:34:56 --network rack1 --relay 10.0.0.1 --circuit ge-0/0/7";
 
 #[derive(Debug, Args)]
+#[command(override_usage = "catalog explain [OPTIONS] <NODE | --mac MAC | --uuid UUID>")]
 pub(crate) struct Explain {
     /// The node's name
     #[arg(required_unless_present_any = ["mac", "uuid"])]

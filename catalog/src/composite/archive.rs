@@ -182,7 +182,11 @@ impl Archive {
         if cut && !foreign {
             return ArchiveError::Truncated("the archive".into());
         }
-        ArchiveError::Damaged(error.to_string())
+        // What the tar library says quotes the bytes, whatever they are.
+        ArchiveError::Damaged(match self.members.last_key_value() {
+            None => "it does not begin with a tar header".into(),
+            Some(_) => format!("a tar header after {} members", self.members.len()),
+        })
     }
 
     /// An archive ends with two empty blocks: without them something was cut off.

@@ -25,7 +25,7 @@ pub enum BuildError {
         arch: Arch,
     },
     /// The node's init cannot be read.
-    #[error("init {path}: {source}")]
+    #[error("init {path} cannot be read: the README says how to build it")]
     ReadInit {
         /// Its file.
         path: PathBuf,

@@ -33,6 +33,8 @@ pub(super) struct Found {
     pub(super) memory: Memory,
     pub(super) key: SecretKey,
     pub(super) key_seed: [u8; 32],
+    /// Installations that stopped in this boot.
+    pub(super) stopped: u32,
 }
 
 impl Boot {
@@ -75,6 +77,7 @@ impl Boot {
                 memory: Memory::default(),
                 key: SecretKey::from_seed(&key_seed),
                 key_seed,
+                stopped: 0,
             });
         };
         let OpenDisk {
@@ -109,6 +112,7 @@ impl Boot {
             memory,
             key,
             key_seed,
+            stopped: 0,
         })
     }
 

@@ -174,6 +174,27 @@ impl Node {
         }
     }
 
+    /// Whether it was switched on and nothing more can come of it: QEMU has ended or stopped it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let machine = self.machine.as_ref();
+        machine.is_some_and(|it| it.transcript().is_over())
+    }
+
+    /// What to say of one that [`Node::is_over`].
+    #[must_use]
+    pub fn end(&self) -> String {
+        let kvm = match self.spec.accel {
+            Accel::Tcg => "",
+            Accel::Kvm => "; leave --accel kvm away: /dev/kvm may not run machines here",
+        };
+        format!(
+            "QEMU cannot go on with {}: see {1}.console and {1}.qemu{kvm}",
+            self.name(),
+            self.spec.log_dir.join(self.name()).display()
+        )
+    }
+
     /// What is durable on its disk.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

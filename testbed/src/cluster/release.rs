@@ -25,6 +25,10 @@ const NGINX: [&str; 5] = ["nginx", "libcrypt1", "libpcre2-8-0", "libssl3", "zlib
 /// The node's init, as testbed/common.sh builds it.
 const INIT: &str = "target/x86_64-unknown-linux-gnu/init/init";
 
+/// Where a node with the package `shell` runs what comes by TCP. No class has that package
+/// until a test gives it one.
+pub const SHELL_PORT: u16 = 2323;
+
 /// A version of the release's moving parts.
 #[derive(Debug, Clone, Copy)]
 pub struct Version {
@@ -190,6 +194,18 @@ text = "root:x:0:\n"
 
 [package.links]
 "/bin/sh" = "busybox"
+
+[[package]]
+name = "shell"
+version = "1"
+
+[[package.file]]
+path = "/etc/shell-package"
+text = "a way in for tests; no class has it by itself\n"
+
+[[package.process]]
+name = "shell"
+argv = ["/bin/busybox", "nc", "-ll", "-p", "{SHELL_PORT}", "-e", "/bin/sh"]
 
 [[class]]
 name = "web"

@@ -1,6 +1,7 @@
 //! The end-to-end tests: real firmware, real software, real packets.
 
 mod bench;
+mod full_disk;
 mod main_path;
 mod power_cuts;
 mod refusals;

@@ -1,5 +1,5 @@
-//! What is refused, and what is said: disks that are not for us, blobs that rotted, a master
-//! that cannot start, datagrams that deserve no answer.
+//! What is refused, and what is said: disks that are not for us or full, blobs that rotted, a
+//! master that cannot start, datagrams that deserve no answer.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -10,6 +10,7 @@ use bootd_protocol::identity::Firmware;
 use bootd_protocol::verify::{DEFAULT_PORT, QUESTION_LEN};
 
 use super::bench::{BOOT_LIMIT, Bench, INSTALL_LIMIT, say};
+use super::full_disk;
 use crate::cluster::node::Node;
 use crate::cluster::{program, wait_for};
 use crate::lab::{GATEWAY, Lab};
@@ -23,7 +24,8 @@ pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
     second_master(bench)?;
     newer_catalog(bench)?;
     unusable_disks(lab, bench)?;
-    rotten_blob(lab, bench)
+    let mut node = rotten_blob(lab, bench)?;
+    full_disk::run(bench, &mut node)
 }
 
 /// Garbage, truncated, of a newer version: counted, unanswered.
@@ -171,8 +173,8 @@ fn stopped(bench: &Bench, node: &mut Node, why: &str) -> Result<()> {
 }
 
 /// A blob that rotted in the store is served to nobody and named in the log; once it is mended
-/// the node goes on by itself.
-fn rotten_blob(lab: &mut Lab, bench: &Bench) -> Result<()> {
+/// the node goes on by itself. The node, as it restarts from its disk.
+fn rotten_blob(lab: &mut Lab, bench: &Bench) -> Result<Node> {
     let sql = "SELECT sha256 FROM package_file JOIN package ON package.id = package_id
                WHERE package.name = 'site' AND path = '/srv/www/large.bin' LIMIT 1";
     let output = Command::new("sqlite3")
@@ -190,7 +192,7 @@ fn rotten_blob(lab: &mut Lab, bench: &Bench) -> Result<()> {
     let mut wrong = right.clone();
     wrong[12_345] ^= 1;
     rewrite(&blob, &wrong)?;
-    let mut node = bench.node(lab, "rotten", Firmware::Bios, 24)?;
+    let mut node = bench.node(lab, "unlucky", Firmware::Bios, 24)?;
     node.power_on(|_| {})?;
     let line = node.wait_for_line("installation stopped", INSTALL_LIMIT)?;
     ensure!(line.contains(&digest), "{line}");
@@ -202,7 +204,7 @@ fn rotten_blob(lab: &mut Lab, bench: &Bench) -> Result<()> {
     rewrite(&blob, &right)?;
     node.wait_for_line("restarting from the local disk", INSTALL_LIMIT)?;
     say("a rotten blob: not served, named, and all goes on once it is mended");
-    Ok(())
+    Ok(node)
 }
 
 /// Blobs are read-only files: whoever changes one puts another in its place.

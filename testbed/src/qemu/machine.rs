@@ -13,7 +13,7 @@ use bootd_protocol::identity::Firmware;
 
 use super::lines::Lines;
 use super::qmp::{Qmp, QmpError};
-use super::spec::{MachineSpec, OVMF_VARIABLES};
+use super::spec::{Accel, MachineSpec, OVMF_VARIABLES};
 use super::transcript::{Entry, Happening, Transcript};
 
 /// The emulator.
@@ -41,13 +41,22 @@ pub enum MachineError {
         source: io::Error,
     },
     /// QEMU started and ended at once.
-    #[error("machine {machine}: QEMU refuses: {message}")]
+    #[error("machine {machine}: QEMU refuses: {message}{}", advice(*accel))]
     Refused {
         /// The machine's name.
         machine: String,
         /// What it wrote to its standard error.
         message: String,
+        /// Who should have executed its instructions.
+        accel: Accel,
     },
+}
+
+fn advice(accel: Accel) -> &'static str {
+    match accel {
+        Accel::Tcg => "",
+        Accel::Kvm => "\n/dev/kvm does not run machines here: leave --accel kvm away",
+    }
 }
 
 /// Cuts a machine's power from any thread, for instance the disk server's.
@@ -111,6 +120,7 @@ impl Machine {
                 let said = read_from(&messages, messages_before);
                 Err(MachineError::Refused {
                     machine: spec.name.clone(),
+                    accel: spec.accel,
                     message: if said.is_empty() {
                         error.to_string()
                     } else {

@@ -101,6 +101,8 @@ fn happening(message: &Value) -> Option<Happening> {
     match message["event"].as_str()? {
         "RESET" => Some(Happening::Restarted { by_guest }),
         "SHUTDOWN" if by_guest => Some(Happening::PoweredOff),
+        // Nobody here pauses a machine: it is KVM that cannot run it on.
+        "STOP" => Some(Happening::Halted),
         _ => None,
     }
 }

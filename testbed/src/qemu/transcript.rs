@@ -18,6 +18,8 @@ pub enum Happening {
     },
     /// The machine's software switched it off.
     PoweredOff,
+    /// QEMU has stopped the machine, as its processor cannot go on.
+    Halted,
     /// QEMU has ended.
     Ended,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Happening {
             Happening::Restarted { by_guest: true } => f.write_str("-- the machine restarts"),
             Happening::Restarted { by_guest: false } => f.write_str("-- reset from outside"),
             Happening::PoweredOff => f.write_str("-- the machine switches itself off"),
+            Happening::Halted => f.write_str("-- QEMU stops the machine: it cannot go on"),
             Happening::Ended => f.write_str("-- power off"),
         }
     }
@@ -60,7 +63,7 @@ pub enum WaitError {
         /// The end of the transcript.
         last: String,
     },
-    /// QEMU ended first.
+    /// QEMU ended first, or stopped the machine.
     #[error("the machine ended before {wanted}; the last lines were:\n{last}")]
     Ended {
         /// What was waited for.
@@ -177,15 +180,26 @@ impl Transcript {
         }
     }
 
+    /// Whether nothing more can happen: QEMU has ended, or stopped the machine.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.lock().is_over()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    fn is_over(&self) -> bool {
+        let last = self.entries.last().map(|entry| &entry.what);
+        matches!(last, Some(Happening::Ended | Happening::Halted))
+    }
+
     /// Whether there is more to wait for.
     fn check(&self, wanted: &str, left: Duration) -> Result<(), WaitError> {
-        let ended = self.entries.last().map(|entry| &entry.what) == Some(&Happening::Ended);
+        let ended = self.is_over();
         if !ended && left > Duration::ZERO {
             return Ok(());
         }
@@ -251,7 +265,9 @@ mod tests {
         };
         assert_eq!(wanted, "line with \"login\"");
         assert!(last.ends_with("panic"), "{last}");
+        assert!(!transcript.is_over());
         transcript.add(Happening::Ended);
+        assert!(transcript.is_over());
         let error = transcript.wait_for_line(0, "login", soon()).unwrap_err();
         assert!(matches!(error, WaitError::Ended { .. }), "{error}");
     }

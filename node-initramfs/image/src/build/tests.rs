@@ -193,7 +193,7 @@ fn refuses_init_and_packages_of_another_kind() {
     std::fs::remove_file(world.path("init")).unwrap();
     assert_eq!(
         world.error(),
-        "init init: No such file or directory (os error 2)"
+        "init init cannot be read: the README says how to build it"
     );
     world.write("init", &ElfBuilder::default().build());
 
