@@ -33,7 +33,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .map(|_| {
                     // Numerical Recipes' generator: machines renew in no order.
                     seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    record(u32::try_from(u64::from(seed) * u64::from(standing) >> 32).unwrap_or(0))
+                    record(
+                        u32::try_from((u64::from(seed) * u64::from(standing)) >> 32).unwrap_or(0),
+                    )
                 })
                 .collect();
             store.write(&leases)?;

@@ -30,10 +30,40 @@ enum Value<'a> {
     Address(Ipv4Addr),
 }
 
-/// Whether every column of the rule fits the machine.
+/// Whether every column of the rule fits the machine: what [`columns`] says, in a tenth of its
+/// time, because this runs for every packet of a machine that is no node.
 #[must_use]
-pub fn fits(rule: &Rule, identity: &Identity) -> bool {
-    columns(rule, identity).all(|column| column.fits())
+pub fn fits(rule: &Rule, machine: &Identity) -> bool {
+    let fits = same(rule.arch, machine.arch)
+        && same(rule.firmware, machine.firmware)
+        && same(rule.relay, machine.relay)
+        && same(rule.network.as_deref(), machine.network.as_deref())
+        && both(&rule.mac_prefix, &machine.mac, |prefix, mac| {
+            begins(*mac, prefix)
+        })
+        && like(&rule.circuit, &machine.circuit)
+        && like(&rule.remote, &machine.remote)
+        && like(&rule.vendor_class, &machine.vendor_class)
+        && like(&rule.product, &machine.product)
+        && like(&rule.vendor, &machine.vendor);
+    debug_assert_eq!(fits, columns(rule, machine).all(|column| column.fits()));
+    fits
+}
+
+fn same<T: PartialEq>(wanted: Option<T>, is: Option<T>) -> bool {
+    wanted.is_none() || wanted == is
+}
+
+fn like(wanted: &Option<String>, is: &Option<String>) -> bool {
+    both(wanted, is, |pattern, text| matches_pattern(pattern, text))
+}
+
+fn both<A, B>(wanted: &Option<A>, is: &Option<B>, fits: impl Fn(&A, &B) -> bool) -> bool {
+    match (wanted, is) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(wanted), Some(is)) => fits(wanted, is),
+    }
 }
 
 /// The columns of a rule that are not NULL, in the order in which they are looked at.
@@ -170,4 +200,44 @@ fn matches_pattern(pattern: &str, text: &str) -> bool {
         }
     }
     rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        for (pattern, fits, fits_not) in [
+            (
+                "ge-0/0/7",
+                &["ge-0/0/7"][..],
+                &["ge-0/0/70", "", "xge-0/0/7"][..],
+            ),
+            ("ge-*", &["ge-", "ge-0/0/7"], &["xe-0", "ge"]),
+            ("*7", &["7", "77", "ge-7"], &["70", ""]),
+            ("a*b*c", &["abc", "a-b-c", "abbcc"], &["ac", "acb", "ab"]),
+            ("a*a", &["aa", "aba"], &["a"]),
+            ("*", &["", "x"], &[]),
+        ] {
+            for text in fits {
+                assert!(matches_pattern(pattern, text), "{pattern} {text}");
+            }
+            for text in fits_not {
+                assert!(!matches_pattern(pattern, text), "{pattern} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mac_address_begins_with_what_its_text_begins_with() {
+        let mac = Mac([0x52, 0x54, 0, 0xab, 0xcd, 0xef]);
+        let text = mac.to_string();
+        for length in 0..=text.len() {
+            assert!(begins(mac, &text[..length]));
+        }
+        for other in ["52:55", "52:54:00:ab:cd:e0", "52:54:00:ab:cd:ef:", "5254"] {
+            assert!(!begins(mac, other), "{other}");
+        }
+    }
 }
