@@ -10,7 +10,9 @@
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
 //! | [`boot_files`] | boot images taken apart, scripts for iPXE |
-//! | [`counters`], [`range`], [`sockets`] | small things they share |
+//! | [`privileges`] | what is given up once the sockets are bound |
+//! | [`supervision`] | what the service manager is told, and signs of life |
+//! | [`counters`], [`sockets`] | small things they share |
 
 pub mod boot_files;
 pub mod counters;
@@ -18,10 +20,11 @@ pub mod desired;
 pub mod dhcp;
 pub mod http;
 pub mod presence;
-pub mod range;
+pub mod privileges;
 pub mod recorder;
 pub mod server;
 pub mod sockets;
+pub mod supervision;
 pub mod tftp;
 pub mod tftp_files;
 
