@@ -268,3 +268,50 @@ fn temporary() -> Vec<PathBuf> {
     let usual = ["/var/tmp", "/tmp"].into_iter().map(PathBuf::from);
     named.map(PathBuf::from).chain(usual).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(path: &Path) -> bool {
+        match File::open(path) {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => false,
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+    }
+
+    /// What is enforced holds for the thread that asks for it, so each test has its own.
+    #[test]
+    fn only_the_state_directory_is_left() {
+        let (state, disk) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir_in("/var").unwrap(),
+        );
+        let elsewhere = tempfile::tempdir_in("/var").unwrap();
+        std::fs::write(elsewhere.path().join("file"), "").unwrap();
+        let read = [elsewhere.path().join("readable")];
+        std::fs::write(&read[0], "").unwrap();
+        std::os::unix::fs::symlink(disk.path(), state.path().join("blobs")).unwrap();
+        set_no_new_privs(true).unwrap();
+        let plan = Plan {
+            user: None,
+            state: state.path(),
+            read: &read,
+            capabilities: CapabilitySet::empty(),
+        };
+        restrict_files(&plan).unwrap();
+        if allowed(Path::new("/etc/passwd")) {
+            println!("left out: this kernel has no Landlock");
+            return;
+        }
+        assert!(allowed(&read[0]) && allowed(Path::new("/dev/urandom")));
+        assert!(!allowed(&elsewhere.path().join("file")));
+        std::fs::write(state.path().join("new"), "").unwrap();
+        std::fs::remove_file(state.path().join("new")).unwrap();
+        std::fs::write(disk.path().join("new"), "").unwrap();
+        drop(tempfile::tempfile_in("/var/tmp").unwrap());
+        let refused = std::fs::write(&read[0], "x").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+    }
+}

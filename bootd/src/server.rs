@@ -137,10 +137,11 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     );
     let end = tokio::select! {
         failure = failures.recv() => failure.map_or(Ok(()), Err),
-        _ = terminate.recv() => Ok(info!("SIGTERM")),
-        _ = interrupt.recv() => Ok(info!("SIGINT")),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
         () = shared.life.watch() => Ok(()),
     };
+    info!("bootd ends");
     supervision::stopping();
     end
 }

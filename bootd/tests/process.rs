@@ -1,6 +1,12 @@
 //! The program as a process: what it gives up, what it tells the service manager, and that its
 //! files can be edited by root meanwhile.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on should panic, and say what it leaves out"
+)]
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -153,10 +159,6 @@ fn root_is_given_up_and_may_edit_meanwhile() {
     owners.sort();
     assert!(
         owners.iter().all(|(_, owner)| *owner == NOBODY),
-        "{owners:?}"
-    );
-    assert!(
-        owners.iter().any(|(name, _)| name == "catalog.db-journal"),
         "{owners:?}"
     );
 }

@@ -94,8 +94,7 @@ impl Connection {
     /// Answers; whether the connection stays.
     async fn answer(&mut self, request: &Request) -> bool {
         self.http.counters.http_requests.add(1);
-        let local = self.stream.local_addr().ok();
-        let mut reply = routes::answer(&self.http, request, self.peer, local).await;
+        let mut reply = routes::answer(&self.http, request, &self.stream, self.peer).await;
         let get = request.method == Method::Get;
         if !get {
             reply = reply.without_body_of(request.method);

@@ -26,7 +26,7 @@ fn text(http: &Http) -> String {
     page.gauge(
         "catalog_generation",
         "Number of the catalog's last edit in force.",
-        u64::try_from(view.snapshot.generation).unwrap_or(0),
+        view.snapshot.generation,
     );
     page.gauge(
         "catalog_problems",

@@ -8,6 +8,7 @@ use bootd_protocol::boot_choice::script::Script;
 use bootd_protocol::digest::Digest;
 use bootd_protocol::uki::Section;
 use catalog::blobs::{Blob, BlobError};
+use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tracing::{error, info};
 
@@ -46,17 +47,17 @@ pub(super) fn is_boot_image(path: &str) -> bool {
     path.starts_with("/boot/")
 }
 
-/// The answer to a request of `peer`, who reached us at `local`.
+/// The answer to a request that `peer` sent by `stream`.
 pub(super) async fn answer(
     http: &Arc<Http>,
     request: &Request,
+    stream: &TcpStream,
     peer: SocketAddr,
-    local: Option<SocketAddr>,
 ) -> Reply {
     if request.method == Method::Other {
         return Reply::method_not_allowed();
     }
-    match find(http, request, peer, local).await {
+    match find(http, request, stream, peer).await {
         Ok(resource) => Reply::of(request, resource),
         Err(Refusal(status, why)) => Reply::text(status, &why),
     }
@@ -65,8 +66,8 @@ pub(super) async fn answer(
 async fn find(
     http: &Arc<Http>,
     request: &Request,
+    stream: &TcpStream,
     peer: SocketAddr,
-    local: Option<SocketAddr>,
 ) -> Result<Resource, Refusal> {
     let mut names = request.path.split('/').skip(1);
     match (names.next(), names.next(), names.next(), names.next()) {
@@ -74,7 +75,9 @@ async fn find(
         (Some("blob"), Some(digest), None, None) => blob(http, digest).await,
         (Some("boot"), Some(file), None, None) => boot_image(http, file).await,
         (Some("boot"), Some(digest), Some(part), None) => boot_part(http, digest, part).await,
-        (Some("ipxe"), None, None, None) => ipxe(http, request, peer, local).await,
+        (Some("ipxe"), None, None, None) => {
+            ipxe(http, request, peer, stream.local_addr().ok()).await
+        }
         (Some("metrics"), None, None, None) => Ok(metrics::resource(http)),
         _ => Err(Refusal(
             Status::NotFound,
