@@ -145,8 +145,12 @@ fn new_user(wanted: Option<&str>) -> Result<Option<User>, PrivilegeError> {
 }
 
 /// Gives the user the files of the state directory that root has made: `catalog init` may have
-/// been called by root. Links are left alone, and what is somebody else's.
+/// been called by root. Links are left alone, and what is somebody else's; and a directory that
+/// holds no catalog, which is no state directory, and may be any.
 fn own(state: &Path, user: &User) -> Result<(), PrivilegeError> {
+    if !state.join("catalog.db").is_file() {
+        return Ok(());
+    }
     let names = WRITTEN.iter().chain(&READ);
     let files = names.map(|name| state.join(name));
     let (uid, gid) = (Some(user.uid.as_raw()), Some(user.gid.as_raw()));
@@ -211,6 +215,10 @@ fn check(state: &Path, user: &str) -> Result<(), PrivilegeError> {
         Ok(()) | Err(nix::Error::ENOENT) => Ok(()),
         Err(errno) => Err(of_state(path, user)(errno.into())),
     };
+    if access(&state.join("catalog.db"), AccessFlags::F_OK) == Err(nix::Error::ENOENT) {
+        // Whoever opens the catalog says it better.
+        return Ok(());
+    }
     is(state.to_owned(), AccessFlags::W_OK | AccessFlags::X_OK)?;
     for name in WRITTEN {
         is(state.join(name), AccessFlags::R_OK | AccessFlags::W_OK)?;

@@ -190,6 +190,18 @@ fn who_cannot_be_becomes_nobody_in_silence() {
         );
         assert!(!output.status.success() && text.contains(&advice), "{text}");
 
+        // A directory that is no state directory stays whose it is.
+        let other = tempfile::tempdir().unwrap();
+        let output = command(other.path(), free_ports(), &["--user", "nobody"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && text.contains("holds no catalog"),
+            "{text}"
+        );
+        assert_eq!(fs::metadata(other.path()).unwrap().uid(), 0);
+
         // As a user of its own from the beginning, with nothing to give up.
         std::os::unix::fs::chown(state.path().join("catalog.db"), Some(NOBODY), None).unwrap();
         let mut child = command(state.path(), free_ports(), &["--user", "daemon"]);

@@ -199,13 +199,14 @@ impl Connection {
     /// a reset, which takes the answer with it (RFC 9112, section 9.6).
     async fn linger(&mut self) {
         self.place.waits_for_request();
-        self.buffer = Vec::new();
         let (mut left, time) = LINGER;
         let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write);
+        let (stream, sink) = (&self.stream, &mut self.buffer);
         let drain = async {
-            let mut sink = [0; 2048];
-            while self.stream.readable().await.is_ok() {
-                match self.stream.try_read(&mut sink) {
+            while stream.readable().await.is_ok() {
+                sink.clear();
+                sink.reserve(PIECE);
+                match stream.try_read_buf(sink) {
                     Ok(0) => return,
                     Ok(len) if len < left => left -= len,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

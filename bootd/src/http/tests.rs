@@ -24,6 +24,7 @@ struct Server {
     _dir: tempfile::TempDir,
     catalog: Catalog,
     counters: Arc<Counters>,
+    http: Arc<Http>,
     address: SocketAddr,
     /// Ends the server when it is dropped.
     end: Option<oneshot::Sender<()>>,
@@ -51,7 +52,7 @@ impl Server {
         let counters = Arc::<Counters>::default();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let http = Http {
+        let http = Arc::new(Http {
             desired,
             blobs: catalog.blobs().clone(),
             turns: Turns::default(),
@@ -59,7 +60,8 @@ impl Server {
             presence: Presence::new(Vec::new(), recorder),
             counters: Arc::clone(&counters),
             port: address.port(),
-        };
+        });
+        let served = Arc::clone(&http);
         let pulse = Life::default().part("http");
         let (end, ended) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -69,7 +71,7 @@ impl Server {
                 .unwrap();
             runtime.block_on(async {
                 tokio::select! {
-                    end = accept(listener, Arc::new(http), limits, pulse) => end.unwrap(),
+                    end = accept(listener, served, limits, pulse) => end.unwrap(),
                     _ = ended => {}
                 }
             });
@@ -79,6 +81,7 @@ impl Server {
             _dir: dir,
             catalog,
             counters,
+            http,
             address,
             end,
             thread,
@@ -387,4 +390,27 @@ fn a_file_that_ends_early_cuts_the_connection() {
 fn truncate(path: &Path) {
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     file.set_len(1).unwrap();
+}
+
+/// Thousands of connections are thousands of these.
+#[test]
+fn a_connection_is_small() {
+    let server = Server::start(lenient());
+    let (from, to) = (server.connect(), server.connect());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    from.set_nonblocking(true).unwrap();
+    let connection = Connection {
+        stream: tokio::net::TcpStream::from_std(from).unwrap(),
+        peer: to.local_addr().unwrap(),
+        http: Arc::clone(&server.http),
+        limits: lenient(),
+        place: Crowd::new(1).admit(Instant::now()).unwrap(),
+        buffer: Vec::new(),
+    };
+    let size = size_of_val(&connection.run());
+    assert!(size <= 2560, "{size} bytes");
 }
