@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use rustix::fs::sendfile;
@@ -15,9 +14,6 @@ use tokio::time::timeout;
 use super::crowd::Place;
 use super::reply::{Content, Reply};
 
-/// Files up to this length in bytes are read and leave with their head in one call: for them
-/// `sendfile` costs more than the copy that it saves.
-const SMALL: u64 = 16 * 1024;
 /// Most bytes of a file handed to the kernel before others have their turn.
 const TURN: u64 = 2 * 1024 * 1024;
 
@@ -51,11 +47,7 @@ impl Outlet<'_> {
                 let body = part(&encoded.bytes, reply);
                 self.send_bytes(head, body, progress).await
             }
-            Content::File { file, start, .. } if reply.count <= SMALL => {
-                let mut body = vec![0; usize::try_from(reply.count).map_err(io::Error::other)?];
-                file.read_exact_at(&mut body, start + reply.first)?;
-                self.send_bytes(head, &body, progress).await
-            }
+            Content::File { .. } if reply.count == 0 => self.send_bytes(head, &[], progress).await,
             Content::File { file, start, .. } => {
                 self.send_head(head).await?;
                 let first = start + reply.first;
