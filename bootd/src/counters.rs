@@ -28,18 +28,59 @@ impl Counter {
     }
 }
 
-/// Makes the struct and its list of names and values.
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: usize) {
+        let value = u64::try_from(value).unwrap_or(u64::MAX);
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes the structs and their lists of names and values. The line of documentation is also what
+/// `/metrics` says of a number.
 macro_rules! counters {
-    ($($(#[$meta:meta])* $name:ident,)+) => {
+    ($($(#[doc = $help:literal])+ $name:ident,)+ now { $($(#[doc = $now_help:literal])+ $now:ident,)+ }) => {
         /// All numbers.
         #[derive(Debug, Default)]
-        pub struct Counters { $($(#[$meta])* pub $name: Counter,)+ }
+        pub struct Counters {
+            $($(#[doc = $help])+ pub $name: Counter,)+
+            /// How things are now.
+            pub now: Gauges,
+        }
+
+        /// Numbers that say how things are now; those of other parts are set every second.
+        #[derive(Debug, Default)]
+        pub struct Gauges { $($(#[doc = $now_help])+ pub $now: Gauge,)+ }
 
         impl Counters {
             /// Every name with its value.
             #[must_use]
             pub fn list(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.get()),)+]
+            }
+
+            /// Every name with what it means, and its value.
+            #[must_use]
+            pub fn described(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($help),+), self.$name.get()),)+]
+            }
+        }
+
+        impl Gauges {
+            /// Every name with what it means, and its value.
+            #[must_use]
+            pub fn described(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($now), concat!($($now_help),+), self.$now.get()),)+]
             }
         }
     };
@@ -58,8 +99,6 @@ counters! {
     dhcp_dropped,
     /// Plain BOOTP requests answered.
     dhcp_bootp,
-    /// Addresses on record.
-    dhcp_leases,
     /// Verify datagrams received.
     verify_received,
     /// Verify datagrams answered.
@@ -80,6 +119,10 @@ counters! {
     verify_ignored,
     /// HTTP requests.
     http_requests,
+    /// HTTP requests refused unread: malformed, too long, or too slow in coming.
+    http_refused,
+    /// HTTP connections turned away because everybody was busy.
+    http_turned_away,
     /// Bytes of HTTP bodies sent.
     http_bytes,
     /// Blobs that were asked for and are missing or rotten.
@@ -96,6 +139,16 @@ counters! {
     uptime_seconds,
     /// Bytes of TFTP data sent.
     tftp_bytes,
+    now {
+        /// Addresses that DHCP has on record.
+        dhcp_leases,
+        /// HTTP connections open.
+        http_connections,
+        /// HTTP requests being answered.
+        http_transfers,
+        /// TFTP transfers under way.
+        tftp_running,
+    }
 }
 
 /// Writes what has changed since `last`.

@@ -10,7 +10,9 @@
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
 //! | [`boot_files`] | boot images taken apart, scripts for iPXE |
-//! | [`chain`], [`counters`], [`range`], [`sockets`] | small things they share |
+//! | [`privileges`] | what is given up once the sockets are bound |
+//! | [`supervision`] | what the service manager is told, and signs of life |
+//! | [`chain`], [`counters`], [`sockets`] | small things they share |
 //! | [`sys`] | the one place with `unsafe` |
 
 pub mod boot_files;
@@ -21,10 +23,11 @@ pub mod dhcp;
 pub mod http;
 pub mod locations;
 pub mod presence;
-pub mod range;
+pub mod privileges;
 pub mod recorder;
 pub mod server;
 pub mod sockets;
+pub mod supervision;
 pub mod sys;
 pub mod tftp;
 pub mod tftp_files;

@@ -35,6 +35,9 @@ struct Arguments {
     /// UDP port of TFTP.
     #[arg(long, value_name = "PORT", default_value_t = 69)]
     tftp_port: u16,
+    /// Become this user once the sockets are bound; by default `bootd`, if there is such a user.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     /// Log level: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         http_port: arguments.http_port,
         verify_port: arguments.verify_port,
         tftp_port: arguments.tftp_port,
+        user: arguments.user,
     };
     match serve(&options) {
         Ok(()) => ExitCode::SUCCESS,

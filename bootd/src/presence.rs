@@ -1,6 +1,6 @@
 //! How every node is doing: folded from what DHCP, TFTP, HTTP and verify see of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -88,6 +88,17 @@ impl Presence {
                 .event(Some(node), &state.stage, state.message.clone());
         }
         self.recorder.record(Record::Node(Box::new(state.clone())));
+    }
+
+    /// How many nodes are at each stage.
+    #[must_use]
+    pub fn stages(&self) -> BTreeMap<String, u64> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stages = BTreeMap::new();
+        for node in nodes.values() {
+            *stages.entry(node.stage.clone()).or_default() += 1;
+        }
+        stages
     }
 
     /// DHCP gave a node an address.

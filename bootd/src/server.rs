@@ -1,7 +1,7 @@
 //! Puts the parts together: opens what is needed, binds every socket before anything is served,
 //! starts the threads, and ends when told to.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use catalog::Catalog;
 use catalog::state::StateStore;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::thread::CapabilitySet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
@@ -20,14 +22,19 @@ use crate::dhcp::{self, Dhcp};
 use crate::http::{self, Http};
 use crate::locations::Locations;
 use crate::presence::Presence;
+use crate::privileges::{self, Plan};
 use crate::recorder::{self, Recorder};
 use crate::sockets;
+use crate::supervision::{self, Life};
 use crate::tftp;
 use crate::tftp_files::{self, TftpFiles};
 use crate::verify::{self, Verify};
 
 /// Between two writes of the counters.
 const COUNTERS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two looks at what the service manager should know.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How the master runs.
 #[derive(Debug, Clone)]
@@ -42,6 +49,8 @@ pub struct Options {
     pub verify_port: u16,
     /// UDP port of TFTP.
     pub tftp_port: u16,
+    /// Whom to become when the sockets are bound; by default `bootd`, if there is such a user.
+    pub user: Option<String>,
 }
 
 /// What every part shares.
@@ -52,6 +61,7 @@ struct Shared {
     presence: Presence,
     locations: Locations,
     counters: Arc<Counters>,
+    life: Life,
     /// A part that fails takes the master down with these words: half a master would look
     /// like a whole one.
     failed: mpsc::Sender<anyhow::Error>,
@@ -69,15 +79,23 @@ pub fn serve(options: &Options) -> anyhow::Result<()> {
 }
 
 async fn run(options: &Options) -> anyhow::Result<()> {
-    let catalog = Catalog::open(&options.state)?;
-    let key = catalog.master_key()?;
-    let state = StateStore::open(&catalog.state_path())?;
-    let (leases, replays, earlier) = (state.leases()?, state.replays()?, state.nodes()?);
-
+    raise_file_limit();
     let udp = sockets::udp("verify protocol", options.verify_port)?;
     let tcp = sockets::tcp("HTTP", options.http_port)?;
     let tftp = sockets::udp("TFTP", options.tftp_port)?;
     let dhcp = options.dhcp.then(dhcp::Sockets::open).transpose()?;
+    // The databases make files, which must not be root's; and no thread may be older than this.
+    privileges::give_up(&Plan {
+        user: options.user.as_deref(),
+        state: &options.state,
+        read: &[PathBuf::from(INTERFACES)],
+        capabilities: KEPT,
+    })?;
+
+    let catalog = Catalog::open(&options.state)?;
+    let key = catalog.master_key()?;
+    let state = StateStore::open(&catalog.state_path())?;
+    let (leases, replays, earlier) = (state.leases()?, state.replays()?, state.nodes()?);
 
     let desired = Desired::load(&catalog)?;
     let writer = Catalog::open(&options.state)?;
@@ -87,6 +105,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         presence: Presence::new(earlier, recorder.clone()),
         locations: dhcp::locations(&leases),
         counters: Arc::default(),
+        life: Life::default(),
         catalog,
         desired,
         recorder,
@@ -109,17 +128,48 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     shared.serve_http(tcp, options.http_port)?;
     shared.write_counters(tftp);
     info!(state = %options.state.display(), http = options.http_port, verify = options.verify_port, "bootd serves");
+    shared.tell_service_manager();
 
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    tokio::select! {
-        failure = failures.recv() => return failure.map_or(Ok(()), Err),
-        _ = terminate.recv() => info!("SIGTERM"),
-        _ = interrupt.recv() => info!("SIGINT"),
+    let end = tokio::select! {
+        failure = failures.recv() => failure.map_or(Ok(()), Err),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        () = shared.life.watch() => Ok(()),
+    };
+    info!("bootd ends");
+    supervision::stopping();
+    end
+}
+
+/// Where the hardware addresses of cards stand, for ARP.
+const INTERFACES: &str = "/sys";
+
+/// Capabilities that are needed once the sockets are bound: none.
+const KEPT: CapabilitySet = CapabilitySet::empty();
+
+/// Every connection and transfer takes up to two files; the usual limit of 1,024 is for programs
+/// that use select(2).
+fn raise_file_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // What cannot be had is noticed where it is needed.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    Ok(())
+}
+
+/// A quarter of the files this process may open: HTTP takes two for a connection at most, and
+/// leaves the rest to others.
+fn http_limits() -> http::Limits {
+    let defaults = http::Limits::default();
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    let share = usize::try_from(files / 4).unwrap_or(usize::MAX);
+    http::Limits {
+        connections: defaults.connections.min(share),
+        ..defaults
+    }
 }
 
 /// The epoch of a master that is alone: backup masters, who raise it, are yet to come.
@@ -166,6 +216,7 @@ impl Shared {
             presence: self.presence.clone(),
             locations: self.locations.clone(),
             counters: Arc::clone(&self.counters),
+            pulse: self.life.part("verify"),
         };
         self.spawn_part("verify", move || Ok(verify.run(machine)?))
     }
@@ -183,6 +234,7 @@ impl Shared {
             presence: self.presence.clone(),
             locations: self.locations.clone(),
             counters: Arc::clone(&self.counters),
+            pulse: self.life.part("dhcp"),
             ports,
         };
         self.spawn_part("dhcp", move || dhcp.run(&leases))
@@ -204,20 +256,34 @@ impl Shared {
         let http = Http {
             desired: self.desired.clone(),
             blobs: self.catalog.blobs().clone(),
+            turns: http::Turns::default(),
             boot_files: self.boot_files(),
             presence: self.presence.clone(),
             locations: self.locations.clone(),
             counters: Arc::clone(&self.counters),
             port,
         };
-        socket.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(socket)?;
-        let service = http::router(http).into_make_service_with_connect_info::<SocketAddr>();
-        self.spawn_task(
-            "http",
-            async move { Ok(axum::serve(listener, service).await?) },
-        );
-        Ok(())
+        let pulse = self.life.part("http");
+        self.spawn_part("http", move || {
+            Ok(http::serve(socket, http, http_limits(), pulse)?)
+        })
+    }
+
+    fn tell_service_manager(&self) {
+        let desired = self.desired.clone();
+        supervision::ready(&status(&desired));
+        tokio::spawn(async move {
+            let mut last = status(&desired);
+            let mut interval = tokio::time::interval(STATUS_INTERVAL);
+            loop {
+                interval.tick().await;
+                let now = status(&desired);
+                if now != last {
+                    supervision::status(&now);
+                    last = now;
+                }
+            }
+        });
     }
 
     fn spawn_task(
@@ -242,8 +308,22 @@ impl Shared {
                 interval.tick().await;
                 counters.uptime_seconds.add(1);
                 tftp_files::count(&counters, &tftp);
+                let running = usize::try_from(tftp.read().active).unwrap_or(usize::MAX);
+                counters.now.tftp_running.set(running);
                 counters::flush(&counters, &mut last, &recorder);
             }
         });
     }
+}
+
+/// The line that `systemctl status` shows.
+fn status(desired: &Desired) -> String {
+    let view = desired.view();
+    let problems = match view.served.problems().len() {
+        0 => String::new(),
+        1 => "; 1 problem, see catalog check".to_owned(),
+        count => format!("; {count} problems, see catalog check"),
+    };
+    let (nodes, generation) = (view.snapshot.nodes.len(), view.snapshot.generation);
+    format!("serves {nodes} nodes from edit {generation} of the catalog{problems}")
 }

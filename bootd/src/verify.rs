@@ -18,6 +18,7 @@ use crate::desired::Desired;
 use crate::locations::Locations;
 use crate::presence::Presence;
 use crate::recorder::Recorder;
+use crate::supervision::{BEAT_INTERVAL, Pulse};
 use crate::wishes::{Wisher, verify_identity};
 
 /// What the edge works with.
@@ -34,6 +35,8 @@ pub struct Verify {
     pub locations: Locations,
     /// Its numbers.
     pub counters: Arc<Counters>,
+    /// Its sign of life.
+    pub pulse: Pulse,
 }
 
 /// The master's machine, knowing what an earlier run has seen.
@@ -71,11 +74,15 @@ impl Verify {
     /// The socket fails.
     pub fn run(self, mut machine: Master) -> io::Result<()> {
         let mut buffer = [0; MAX_LEN + 1];
+        self.socket.set_read_timeout(Some(BEAT_INTERVAL))?;
         loop {
+            self.pulse.beat();
             let (len, from) = match self.socket.recv_from(&mut buffer) {
                 Ok(received) => received,
                 // ICMP's answer to an answer of ours: its receiver is gone.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                // Nothing to do.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),
             };
             let view = self.desired.view();

@@ -62,7 +62,7 @@ pub enum BlobError {
 #[derive(Debug, Clone)]
 pub struct BlobStore {
     root: PathBuf,
-    checked: Arc<Mutex<HashMap<Digest, Stamp>>>,
+    checked: Arc<Mutex<HashMap<Digest, (Stamp, Digest)>>>,
 }
 
 /// What tells that a file was not touched since it was hashed.
@@ -120,25 +120,34 @@ impl BlobStore {
     /// # Errors
     /// [`BlobError::Missing`], [`BlobError::Rotten`], [`BlobError::Store`].
     pub fn get(&self, digest: Digest) -> Result<Blob, BlobError> {
-        let path = self.path(digest);
-        let mut file = File::open(&path).map_err(|source| missing_or_io(digest, &path, source))?;
-        let stamp = Stamp::of(&file).map_err(error::Error::io("read", &path))?;
-        if self.known(digest) != Some(stamp) {
-            let actual = hash(&mut file).map_err(error::Error::io("read", &path))?;
-            if actual != digest {
-                return Err(BlobError::Rotten {
-                    digest,
-                    path,
-                    actual,
-                });
+        let (mut blob, stamp) = self.open_blob(digest)?;
+        let actual = match self.known(digest, stamp) {
+            Some(actual) => actual,
+            None => {
+                let actual = hash(&mut blob.file).map_err(error::Error::io("read", &blob.path))?;
+                self.remember(digest, stamp, actual);
+                actual
             }
-            self.remember(digest, stamp);
-        }
-        Ok(Blob {
-            file,
-            size: stamp.size,
-            path,
-        })
+        };
+        right(blob, digest, actual)
+    }
+
+    /// As [`BlobStore::get`], in no time: `None` where the blob would have to be hashed.
+    ///
+    /// # Errors
+    /// As [`BlobStore::get`].
+    pub fn get_known(&self, digest: Digest) -> Result<Option<Blob>, BlobError> {
+        let (blob, stamp) = self.open_blob(digest)?;
+        let actual = self.known(digest, stamp);
+        actual.map(|it| right(blob, digest, it)).transpose()
+    }
+
+    fn open_blob(&self, digest: Digest) -> Result<(Blob, Stamp), BlobError> {
+        let path = self.path(digest);
+        let file = File::open(&path).map_err(|source| missing_or_io(digest, &path, source))?;
+        let stamp = Stamp::of(&file).map_err(error::Error::io("read", &path))?;
+        let size = stamp.size;
+        Ok((Blob { file, size, path }, stamp))
     }
 
     /// The whole content of a blob.
@@ -177,14 +186,16 @@ impl BlobStore {
         Ok(writer)
     }
 
-    fn known(&self, digest: Digest) -> Option<Stamp> {
+    /// What a file hashed to, unless it was touched since.
+    fn known(&self, digest: Digest, stamp: Stamp) -> Option<Digest> {
         let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        checked.get(&digest).copied()
+        let (then, actual) = checked.get(&digest)?;
+        (*then == stamp).then_some(*actual)
     }
 
-    fn remember(&self, digest: Digest, stamp: Stamp) {
+    fn remember(&self, digest: Digest, stamp: Stamp, actual: Digest) {
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        checked.insert(digest, stamp);
+        checked.insert(digest, (stamp, actual));
     }
 }
 
@@ -321,6 +332,18 @@ impl Stamp {
     }
 }
 
+/// The blob, if its bytes are what its name says.
+fn right(blob: Blob, digest: Digest, actual: Digest) -> Result<Blob, BlobError> {
+    if actual == digest {
+        return Ok(blob);
+    }
+    Err(BlobError::Rotten {
+        digest,
+        path: blob.path,
+        actual,
+    })
+}
+
 fn missing_or_io(digest: Digest, path: &Path, source: io::Error) -> BlobError {
     let path = path.to_owned();
     if source.kind() == io::ErrorKind::NotFound {
@@ -392,10 +415,16 @@ mod tests {
             "{error}"
         );
 
+        // The verdict is kept, good or bad, and known without hashing.
+        let known = store.get_known(digest);
+        assert!(matches!(known, Err(BlobError::Rotten { .. })), "{known:?}");
+
         let writer = store.writer().unwrap();
         assert!(!writer.has(digest).unwrap());
         writer.put(&b"abc"[..]).unwrap();
+        assert!(store.get_known(digest).unwrap().is_none());
         assert!(writer.has(digest).unwrap());
+        assert_eq!(store.get_known(digest).unwrap().unwrap().size, 3);
     }
 
     #[test]

@@ -35,13 +35,14 @@ use crate::desired::{Desired, View};
 use crate::locations::Locations;
 use crate::presence::Presence;
 use crate::recorder::{Recorder, unix_ms};
+use crate::supervision::{BEAT_INTERVAL, Pulse};
 use crate::wishes::Wisher;
 use networks::Links;
 use news::{Enrolments, Told};
 use sockets::Inbox;
 
 /// Interfaces and their addresses are looked at again after this long, for they come and go.
-const LINKS_INTERVAL: Duration = Duration::from_secs(2);
+const LINKS_INTERVAL: Duration = BEAT_INTERVAL;
 
 /// What the edge works with.
 pub struct Dhcp {
@@ -57,6 +58,8 @@ pub struct Dhcp {
     pub locations: Locations,
     /// Its numbers.
     pub counters: Arc<Counters>,
+    /// Its sign of life.
+    pub pulse: Pulse,
     /// Ports that nodes are told: verify and HTTP.
     pub ports: (u16, u16),
 }
@@ -134,6 +137,7 @@ impl Running {
     fn round(&mut self) -> io::Result<()> {
         let sockets = Arc::clone(&self.edge.sockets);
         sockets.wait(self.pause())?;
+        self.edge.pulse.beat();
         let view = self.edge.desired.view();
         self.look_around(&view);
         let wisher = Wisher {
@@ -242,8 +246,7 @@ impl Running {
         told.dhcp_naks.set(counters.naks);
         told.dhcp_bootp.set(counters.bootp);
         told.dhcp_dropped.set(counters.dropped.values().sum());
-        told.dhcp_leases
-            .set(u64::try_from(self.server.leases()).unwrap_or(0));
+        told.now.dhcp_leases.set(self.server.leases());
     }
 }
 
