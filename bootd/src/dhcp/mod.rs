@@ -23,6 +23,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bootd_protocol::boot_choice::{Client, Why};
 use bootd_protocol::dhcp::server::{Command, Config, Datagram, Server};
 use catalog::state::{self, Record};
 use nix::poll::PollTimeout;
@@ -103,6 +104,8 @@ struct Running {
     told: Told,
     generation: Option<u64>,
     enrolments: Enrolments,
+    /// Machines that are being made nodes.
+    newcomers: Vec<(Client, Option<Ipv4Addr>, Why)>,
     inbox: Inbox,
     round: Round,
 }
@@ -124,6 +127,7 @@ impl Dhcp {
             told: Told::new(),
             generation: None,
             enrolments: Enrolments::new(),
+            newcomers: Vec::new(),
             inbox: Inbox::new(),
             round: Round::default(),
         };
@@ -185,6 +189,7 @@ impl Running {
         }
         self.generation = generation;
         self.read_links(view);
+        self.sight_newcomers(view);
         let (verify, http) = self.edge.ports;
         let networks = view.snapshot.networks.iter().map(networks::served);
         let config = Config {

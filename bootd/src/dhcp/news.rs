@@ -90,6 +90,13 @@ impl Running {
         }
     }
 
+    /// Machines that were being made nodes may be nodes by now.
+    pub(super) fn sight_newcomers(&mut self, view: &View) {
+        for (client, address, why) in std::mem::take(&mut self.newcomers) {
+            self.sight(&client, address, &why, view);
+        }
+    }
+
     /// A machine that boots was given an address or a boot file.
     fn sight(&mut self, client: &Client, address: Option<Ipv4Addr>, why: &Why, view: &View) {
         self.edge.locations.saw(client);
@@ -99,6 +106,7 @@ impl Running {
             Match::Rule { .. } => {
                 if machine(client.kind).is_some() && self.enrolments.take_one() {
                     self.edge.recorder.enrol(identity);
+                    self.newcomers.push((client.clone(), address, why.clone()));
                 }
                 return;
             }
