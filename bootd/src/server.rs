@@ -195,7 +195,7 @@ impl Shared {
         let files = TftpFiles::new(self.catalog.blobs().clone(), Arc::clone(&self.counters));
         let server = tftp_files::server(socket, files, self.presence.clone())?;
         let tftp = server.counters();
-        self.spawn_task("tftp", async move { match server.run().await? {} });
+        self.spawn_part("tftp", move || Ok(server.run()?))?;
         Ok(tftp)
     }
 
