@@ -9,6 +9,7 @@
 //! | [`presence`] | how every node is doing |
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
+//! | [`tftp_tree`] | a directory tree for it |
 //! | [`boot_files`] | boot images taken apart, scripts for iPXE |
 //! | [`counters`], [`range`], [`sockets`] | small things they share |
 
@@ -24,6 +25,6 @@ pub mod server;
 pub mod sockets;
 pub mod tftp;
 pub mod tftp_files;
-
+pub mod tftp_tree;
 pub mod verify;
 pub mod wishes;

@@ -35,6 +35,10 @@ struct Arguments {
     /// UDP port of TFTP.
     #[arg(long, value_name = "PORT", default_value_t = 69)]
     tftp_port: u16,
+    /// A directory tree that TFTP serves, too: every file in it that everybody may read. Names
+    /// of the catalog come first.
+    #[arg(long, value_name = "DIR")]
+    tftp_root: Option<PathBuf>,
     /// Log level: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         http_port: arguments.http_port,
         verify_port: arguments.verify_port,
         tftp_port: arguments.tftp_port,
+        tftp_root: arguments.tftp_root,
     };
     match serve(&options) {
         Ok(()) => ExitCode::SUCCESS,

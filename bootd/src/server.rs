@@ -24,6 +24,7 @@ use crate::recorder::{self, Recorder};
 use crate::sockets;
 use crate::tftp;
 use crate::tftp_files::{self, TftpFiles};
+use crate::tftp_tree::Tree;
 use crate::verify::{self, Verify};
 
 /// Between two writes of the counters.
@@ -42,6 +43,8 @@ pub struct Options {
     pub verify_port: u16,
     /// UDP port of TFTP.
     pub tftp_port: u16,
+    /// A directory whose files TFTP serves besides those of the catalog.
+    pub tftp_root: Option<PathBuf>,
 }
 
 /// What every part shares.
@@ -106,7 +109,8 @@ async fn run(options: &Options) -> anyhow::Result<()> {
             leases,
         )?;
     }
-    let tftp = shared.serve_tftp(tftp)?;
+    let tree = options.tftp_root.as_deref().map(Tree::open).transpose()?;
+    let tftp = shared.serve_tftp(tftp, tree)?;
     shared.serve_http(tcp, options.http_port)?;
     shared.write_counters(tftp);
     info!(state = %options.state.display(), http = options.http_port, verify = options.verify_port, "bootd serves");
@@ -191,8 +195,13 @@ impl Shared {
         BootFiles::new(self.catalog.blobs().clone())
     }
 
-    fn serve_tftp(&self, socket: UdpSocket) -> anyhow::Result<Arc<tftp::Counters>> {
+    fn serve_tftp(
+        &self,
+        socket: UdpSocket,
+        tree: Option<Tree>,
+    ) -> anyhow::Result<Arc<tftp::Counters>> {
         let files = TftpFiles::new(self.catalog.blobs().clone(), Arc::clone(&self.counters));
+        let files = files.with_tree(tree);
         let server = tftp_files::server(socket, files, self.presence.clone())?;
         let tftp = server.counters();
         self.spawn_part("tftp", move || Ok(server.run()?))?;
