@@ -133,8 +133,14 @@ counters! {
     tftp_completed,
     /// TFTP transfers given up, by either side.
     tftp_aborted,
-    /// TFTP requests refused.
+    /// TFTP requests refused with an ERROR.
     tftp_refused,
+    /// TFTP requests left unanswered: too many transfers, in all or to one address.
+    tftp_over_limit,
+    /// TFTP transfers given up because the client fell silent or got nowhere.
+    tftp_timed_out,
+    /// TFTP blocks and OACKs sent again.
+    tftp_repeated,
     /// Seconds this master has served.
     uptime_seconds,
     /// Bytes of TFTP data sent.

@@ -9,6 +9,7 @@
 //! | [`presence`], [`locations`] | how every node is doing, and where DHCP saw it |
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
+//! | [`tftp_tree`] | a directory tree for it |
 //! | [`boot_files`] | boot images taken apart, scripts for iPXE |
 //! | [`privileges`] | what is given up once the sockets are bound |
 //! | [`supervision`] | what the service manager is told, and signs of life |
@@ -31,6 +32,6 @@ pub mod supervision;
 pub mod sys;
 pub mod tftp;
 pub mod tftp_files;
-
+pub mod tftp_tree;
 pub mod verify;
 pub mod wishes;

@@ -38,6 +38,14 @@ struct Arguments {
     /// Become this user once the sockets are bound; by default `bootd`, if there is such a user.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// A directory tree that TFTP serves, too: every file in it that everybody may read. Names
+    /// of the catalog come first.
+    #[arg(long, value_name = "DIR")]
+    tftp_root: Option<PathBuf>,
+    /// The builds of iPXE that firmware loads first (undionly.kpxe, ipxe.efi, snponly.efi), as
+    /// Debian's package ipxe has them.
+    #[arg(long, value_name = "DIR", default_value = "/usr/lib/ipxe")]
+    ipxe_dir: PathBuf,
     /// Log level: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -60,6 +68,8 @@ fn main() -> ExitCode {
         verify_port: arguments.verify_port,
         tftp_port: arguments.tftp_port,
         user: arguments.user,
+        tftp_root: arguments.tftp_root,
+        ipxe_dir: arguments.ipxe_dir,
     };
     match serve(&options) {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,6 +28,7 @@ use crate::sockets;
 use crate::supervision::{self, Life};
 use crate::tftp;
 use crate::tftp_files::{self, TftpFiles};
+use crate::tftp_tree::Tree;
 use crate::verify::{self, Verify};
 
 /// Between two writes of the counters.
@@ -51,6 +52,26 @@ pub struct Options {
     pub tftp_port: u16,
     /// Whom to become when the sockets are bound; by default `bootd`, if there is such a user.
     pub user: Option<String>,
+    /// A directory whose files TFTP serves besides those of the catalog.
+    pub tftp_root: Option<PathBuf>,
+    /// Where the builds of iPXE are that firmware loads first.
+    pub ipxe_dir: PathBuf,
+}
+
+impl Options {
+    /// Where files are read besides the state directory.
+    fn read_places(&self) -> Vec<PathBuf> {
+        let own = [Some(PathBuf::from(INTERFACES)), self.loaders()];
+        own.into_iter()
+            .flatten()
+            .chain(self.tftp_root.clone())
+            .collect()
+    }
+
+    /// The directory of loaders, if it is there.
+    fn loaders(&self) -> Option<PathBuf> {
+        Some(self.ipxe_dir.clone()).filter(|it| it.is_dir())
+    }
 }
 
 /// What every part shares.
@@ -88,7 +109,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     privileges::give_up(&Plan {
         user: options.user.as_deref(),
         state: &options.state,
-        read: &[PathBuf::from(INTERFACES)],
+        read: &options.read_places(),
         capabilities: KEPT,
     })?;
 
@@ -124,7 +145,9 @@ async fn run(options: &Options) -> anyhow::Result<()> {
             leases,
         )?;
     }
-    let tftp = shared.serve_tftp(tftp)?;
+    let tree = options.tftp_root.as_deref().map(Tree::open).transpose()?;
+    let loaders = options.loaders().as_deref().map(Tree::open).transpose()?;
+    let tftp = shared.serve_tftp(tftp, tree, loaders)?;
     shared.serve_http(tcp, options.http_port)?;
     shared.write_counters(tftp);
     info!(state = %options.state.display(), http = options.http_port, verify = options.verify_port, "bootd serves");
@@ -244,11 +267,17 @@ impl Shared {
         BootFiles::new(self.catalog.blobs().clone())
     }
 
-    fn serve_tftp(&self, socket: UdpSocket) -> anyhow::Result<Arc<tftp::Counters>> {
+    fn serve_tftp(
+        &self,
+        socket: UdpSocket,
+        tree: Option<Tree>,
+        loaders: Option<Tree>,
+    ) -> anyhow::Result<Arc<tftp::Counters>> {
         let files = TftpFiles::new(self.catalog.blobs().clone(), Arc::clone(&self.counters));
+        let files = files.with_tree(tree).with_loaders(loaders);
         let server = tftp_files::server(socket, files, self.presence.clone())?;
         let tftp = server.counters();
-        self.spawn_task("tftp", async move { match server.run().await? {} });
+        self.spawn_part("tftp", move || Ok(server.run()?))?;
         Ok(tftp)
     }
 

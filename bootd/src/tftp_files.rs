@@ -1,6 +1,6 @@
 //! The files that TFTP serves: boot images, by digest.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,29 +13,70 @@ use crate::chain::chain;
 use crate::counters::Counters;
 use crate::presence::Presence;
 use crate::tftp::{Config, Ending, Event, Files, Observer, Server, Source, Stage};
+use crate::tftp_tree::Tree;
 
-/// Serves `boot/<sha256>.efi`.
-#[derive(Debug, Clone)]
+/// Makes a file for the machine that asks: its bytes, or none if there is no such file for it.
+/// Called by the thread that serves everybody: must return at once.
+pub type NodeFiles = dyn Fn(&str, IpAddr) -> Option<Arc<[u8]>> + Send + Sync;
+
+/// The builds of iPXE that firmware loads first are below this.
+const LOADERS: &str = "ipxe/";
+
+/// What TFTP serves: files made for the machine that asks, then `boot/<sha256>.efi`, then the
+/// loaders below `ipxe/`, then the files of a directory tree. The first that has the name wins.
+#[derive(Clone)]
 pub struct TftpFiles {
     blobs: BlobStore,
     counters: Arc<Counters>,
+    made: Option<Arc<NodeFiles>>,
+    tree: Option<Tree>,
+    loaders: Option<Tree>,
 }
 
 impl TftpFiles {
     /// The boot images of this store.
     #[must_use]
     pub fn new(blobs: BlobStore, counters: Arc<Counters>) -> Self {
-        TftpFiles { blobs, counters }
+        TftpFiles {
+            blobs,
+            counters,
+            made: None,
+            tree: None,
+            loaders: None,
+        }
     }
-}
 
-impl Files for TftpFiles {
-    fn open(&self, name: &str, peer: SocketAddr) -> Result<Source, Refusal> {
-        let digest: Option<Digest> = name
-            .strip_prefix("boot/")
-            .and_then(|it| it.strip_suffix(".efi"))
-            .and_then(|it| it.parse().ok());
-        let digest = digest.ok_or(Refusal::NotFound)?;
+    /// The files of this tree, too.
+    #[must_use]
+    pub fn with_tree(mut self, tree: Option<Tree>) -> Self {
+        self.tree = tree;
+        self
+    }
+
+    /// The loaders of this directory, under `ipxe/`.
+    #[must_use]
+    pub fn with_loaders(mut self, loaders: Option<Tree>) -> Self {
+        self.loaders = loaders;
+        self
+    }
+
+    /// The tree that has `name`, and its name there.
+    fn in_tree<'n>(&self, name: &'n str) -> Option<(&Tree, &'n str)> {
+        let loader = name.strip_prefix(LOADERS);
+        match (&self.loaders, loader) {
+            (Some(loaders), Some(loader)) => Some((loaders, loader)),
+            (None, _) | (_, None) => self.tree.as_ref().map(|tree| (tree, name)),
+        }
+    }
+
+    /// Files that are made for each machine, too.
+    #[must_use]
+    pub fn with_made(mut self, made: Arc<NodeFiles>) -> Self {
+        self.made = Some(made);
+        self
+    }
+
+    fn blob(&self, digest: Digest, peer: SocketAddr) -> Result<Source, Refusal> {
         match self.blobs.get(digest) {
             Ok(blob) => Ok(Source::disk(Arc::new(blob.file), 0, blob.size)),
             Err(problem) => {
@@ -52,6 +93,37 @@ impl Files for TftpFiles {
     }
 }
 
+impl Files for TftpFiles {
+    fn open(&self, name: &str, peer: SocketAddr) -> Result<Source, Refusal> {
+        if let Some(opened) = self.open_now(name, peer) {
+            return opened;
+        }
+        match (image(name), self.in_tree(name)) {
+            (Some(digest), _) => self.blob(digest, peer),
+            (None, Some((tree, name))) => tree.find(name),
+            (None, None) => Err(Refusal::NotFound),
+        }
+    }
+
+    fn open_now(&self, name: &str, peer: SocketAddr) -> Option<Result<Source, Refusal>> {
+        let made = self.made.as_ref().and_then(|made| made(name, peer.ip()));
+        if let Some(bytes) = made {
+            return Some(Ok(Source::memory(bytes)));
+        }
+        match (image(name), self.in_tree(name)) {
+            (Some(_), _) => None,
+            (None, Some((tree, name))) => tree.find_now(name),
+            (None, None) => Some(Err(Refusal::NotFound)),
+        }
+    }
+}
+
+/// The boot image that a name means.
+fn image(name: &str) -> Option<Digest> {
+    let digest = name.strip_prefix("boot/")?.strip_suffix(".efi")?;
+    digest.parse().ok()
+}
+
 /// Tells what TFTP does.
 struct Teller {
     presence: Presence,
@@ -63,14 +135,14 @@ impl Observer for Teller {
         match stage {
             Stage::Refused(refusal) => info!(%peer, file, "TFTP refused: {refusal}"),
             Stage::Started { total } => debug!(%peer, file, total, "TFTP transfer"),
-            Stage::Progress { bytes, total } => self.loading(*peer, *bytes, *total),
+            Stage::Progress { bytes, total } => self.loading(file, *peer, *bytes, *total),
             Stage::Ended {
                 bytes,
                 total,
                 ending,
             } => {
-                if *ending == Ending::Finished(Outcome::Completed) {
-                    self.loading(*peer, *total, *total);
+                if *ending == Ending::Finished(Outcome::Completed) && image(file).is_some() {
+                    self.loading(file, *peer, *total, *total);
                     info!(%peer, file, bytes, "TFTP transfer complete");
                 } else {
                     debug!(%peer, file, bytes, ?ending, "TFTP transfer ended");
@@ -81,8 +153,8 @@ impl Observer for Teller {
 }
 
 impl Teller {
-    fn loading(&self, peer: SocketAddr, done: u64, total: u64) {
-        if let SocketAddr::V4(from) = peer {
+    fn loading(&self, file: &str, peer: SocketAddr, done: u64, total: u64) {
+        if let (SocketAddr::V4(from), Some(_)) = (peer, image(file)) {
             self.presence.saw_boot_image(*from.ip(), done, total);
         }
     }
@@ -107,8 +179,9 @@ pub fn count(counters: &Counters, tftp: &crate::tftp::Counters) {
     counters.tftp_transfers.set(counts.started);
     counters.tftp_completed.set(counts.completed);
     counters.tftp_aborted.set(counts.aborted + counts.failed);
-    counters
-        .tftp_refused
-        .set(counts.refused + counts.over_limit);
+    counters.tftp_refused.set(counts.refused);
+    counters.tftp_over_limit.set(counts.over_limit);
+    counters.tftp_timed_out.set(counts.timed_out);
+    counters.tftp_repeated.set(counts.repeated);
     counters.tftp_bytes.set(counts.bytes_sent);
 }

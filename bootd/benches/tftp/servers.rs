@@ -67,16 +67,13 @@ fn serve_ours(socket: UdpSocket, file: Arc<[u8]>, stopped: oneshot::Receiver<()>
         ..Config::default()
     };
     let server = Server::new(vec![socket], OneFile(file), (), config).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::select! {
-            end = server.run() => match end.unwrap() {},
-            _ = stopped => {}
-        }
+    let stopper = server.stopper();
+    let waiter = std::thread::spawn(move || {
+        stopped.blocking_recv().unwrap();
+        stopper.stop();
     });
+    server.run().unwrap();
+    waiter.join().unwrap();
 }
 
 impl Handler for OneFile {

@@ -15,6 +15,8 @@ pub struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) over_limit: AtomicU64,
     pub(super) ignored: AtomicU64,
+    pub(super) timed_out: AtomicU64,
+    pub(super) repeated: AtomicU64,
     pub(super) bytes_sent: AtomicU64,
     pub(super) active: AtomicU64,
 }
@@ -34,8 +36,12 @@ pub struct Counts {
     pub refused: u64,
     /// Requests left unanswered because there were too many transfers.
     pub over_limit: u64,
-    /// Datagrams at the well-known port that were no request.
+    /// Datagrams that were no request, or for no transfer.
     pub ignored: u64,
+    /// Of those given up, the ones whose client fell silent or got nowhere.
+    pub timed_out: u64,
+    /// Blocks and OACKs sent again.
+    pub repeated: u64,
     /// UDP payload sent, bytes: headers, repetitions and ERRORs included.
     pub bytes_sent: u64,
     /// Transfers under way.
@@ -54,6 +60,8 @@ impl Counters {
             refused: self.refused.load(Relaxed),
             over_limit: self.over_limit.load(Relaxed),
             ignored: self.ignored.load(Relaxed),
+            timed_out: self.timed_out.load(Relaxed),
+            repeated: self.repeated.load(Relaxed),
             bytes_sent: self.bytes_sent.load(Relaxed),
             active: self.active.load(Relaxed),
         }
@@ -63,14 +71,10 @@ impl Counters {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// Marks a transfer as under way until the guard is dropped.
-    pub(super) fn begin(&self) -> Active<'_> {
-        Self::add(&self.started);
-        Self::add(&self.active);
-        Active(&self.active)
-    }
-
     pub(super) fn count_end(&self, ending: &Ending) {
+        if matches!(ending, Ending::Finished(Outcome::Silent | Outcome::Stalled)) {
+            Self::add(&self.timed_out);
+        }
         Self::add(match ending {
             Ending::Finished(Outcome::Completed) => &self.completed,
             Ending::Finished(Outcome::Aborted { .. } | Outcome::Superseded) => &self.aborted,
@@ -78,14 +82,6 @@ impl Counters {
             | Ending::Unreachable
             | Ending::Unreadable => &self.failed,
         });
-    }
-}
-
-pub(super) struct Active<'a>(&'a AtomicU64);
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -140,7 +136,7 @@ pub enum Stage {
     },
 }
 
-/// Is told what happens, from the task that it happens in: must return at once.
+/// Is told what happens, by the thread that serves everybody: must return at once.
 pub trait Observer: Send + Sync + 'static {
     /// Takes one event.
     fn observe(&self, event: &Event<'_>);

@@ -8,26 +8,34 @@ use std::sync::Arc;
 
 use bootd_protocol::tftp::Refusal;
 
-/// Gives files by name.
+/// Gives files by name. What it gives may depend on who asks: a file made for one node is one
+/// in memory.
 pub trait Files: Send + Sync + 'static {
-    /// Opens the file called `name` for `peer`. May block: it is called outside the event loop.
-    /// The name is UTF-8, without a leading slash, `..` or control characters.
+    /// Opens the file called `name` for `peer`. May block: a helper thread calls it. The name is
+    /// UTF-8, without leading slashes, `..` or control characters.
     ///
     /// # Errors
     /// The [`Refusal`] that the client is to be told.
     fn open(&self, name: &str, peer: SocketAddr) -> Result<Source, Refusal>;
+
+    /// The same where it can be said at once, without waiting for a disk, a lock or another
+    /// program; none otherwise. Called by the thread that serves everybody.
+    fn open_now(&self, name: &str, peer: SocketAddr) -> Option<Result<Source, Refusal>> {
+        let _ = (name, peer);
+        None
+    }
 }
 
 /// The bytes of one file, immutable and shared by all its clients; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Source {
-    store: Store,
-    start: u64,
-    len: u64,
+    pub(super) store: Store,
+    pub(super) start: u64,
+    pub(super) len: u64,
 }
 
 #[derive(Debug, Clone)]
-enum Store {
+pub(super) enum Store {
     Memory(Arc<[u8]>),
     Disk(Arc<File>),
 }
@@ -44,9 +52,7 @@ impl Source {
     }
 
     /// The `len` bytes of a file on disk that begin at `start`: the whole of a blob, or a
-    /// section of it. Clients share the handle; each read names its own place.
-    ///
-    /// A read that finds the page cache cold holds up the thread for the time of a disk read.
+    /// section of it. Clients share its pages, even if each has opened it for itself.
     #[must_use]
     pub const fn disk(file: Arc<File>, start: u64, len: u64) -> Self {
         Source {
@@ -68,31 +74,16 @@ impl Source {
         self.len == 0
     }
 
-    /// The `len` bytes from `offset`: borrowed from memory, or read into `scratch`.
-    ///
-    /// # Errors
-    /// Whatever reading gives; `UnexpectedEof` beyond the end.
-    pub(super) fn bytes<'a>(
-        &'a self,
-        offset: u64,
-        len: usize,
-        scratch: &'a mut Vec<u8>,
-    ) -> io::Result<&'a [u8]> {
-        let end = offset.checked_add(u64::try_from(len).unwrap_or(u64::MAX));
-        if end.is_none_or(|end| end > self.len) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+    /// Copies the bytes from `offset` into the whole of `bytes`. May wait for a disk.
+    pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         match &self.store {
-            Store::Memory(bytes) => {
+            Store::Memory(all) => {
                 let start = usize::try_from(self.start + offset).unwrap_or(usize::MAX);
-                let part = start.checked_add(len).and_then(|end| bytes.get(start..end));
-                part.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+                let part = all.get(start..).and_then(|rest| rest.get(..bytes.len()));
+                bytes.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
             }
-            Store::Disk(file) => {
-                scratch.resize(len, 0);
-                file.read_exact_at(scratch, self.start + offset)?;
-                Ok(scratch)
-            }
+            Store::Disk(file) => file.read_exact_at(bytes, self.start + offset),
         }
     }
 }

@@ -1,22 +1,36 @@
-//! The TFTP server: sockets and tasks around [`bootd_protocol::tftp`].
+//! The TFTP server: sockets and threads around [`bootd_protocol::tftp`].
 //!
-//! One task listens at each well-known port. Every transfer has a task of its own and a socket
-//! of its own, bound to the address that the client asked and connected to the client, so that
-//! the kernel keeps strangers out and reports a client that has gone. The file's bytes are
-//! shared by all clients: they go from the page cache or from memory to the socket, a window at
-//! a time.
+//! | part | what it holds |
+//! |---|---|
+//! | `server` | limits, start and end |
+//! | `engine`, `serve` | the loop of the one thread that serves everybody; what it does with one client |
+//! | `table`, `session` | who is served, and what with |
+//! | `ports`, `outbox` | sockets; many datagrams with one system call |
+//! | `files`, `content`, `pages` | where bytes come from, and how all clients share them |
+//! | `helpers` | the threads that may wait for a disk |
+//! | `sys` | the system calls for it: the only `unsafe` |
+//!
+//! Nothing is copied or allocated for a block: its bytes go from the page cache, or from memory,
+//! to the socket. Transfers take turns of one burst, at most 64 KiB.
 //!
 //! Limits of a hostile or broken network (invariant 9): what is no request gets no answer;
 //! requests above [`Config::max_transfers`] or [`Config::max_per_address`] get none either, so
-//! that the client asks again later, as firmware does on its own; a silent client gets two
-//! windows and a few blocks.
+//! that the client asks again later, as firmware does on its own; no refusal is larger than its
+//! request; a silent client gets two windows and a few blocks, one that was never heard a few
+//! blocks.
 
+mod content;
 mod counters;
+mod engine;
 mod files;
-mod listener;
-mod outlet;
+mod helpers;
+mod outbox;
+mod pages;
+mod ports;
+mod serve;
 mod server;
 mod session;
+mod sys;
 mod table;
 
 #[cfg(test)]
@@ -24,4 +38,4 @@ mod tests;
 
 pub use counters::{Counters, Counts, Ending, Event, Observer, Stage};
 pub use files::{Files, Source};
-pub use server::{Config, Server, TftpError};
+pub use server::{Config, Server, Stopper, TftpError};

@@ -1,25 +1,17 @@
-//! The server: its limits, and the task at each well-known port.
+//! The server from outside: its limits, its start and its end.
 
-use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, UdpSocket as StdSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use bootd_protocol::tftp::{Admission, Limits, admit};
-use tokio::task::JoinSet;
-use tracing::{error, warn};
+use bootd_protocol::tftp::Limits;
+use nix::sys::eventfd::EventFd;
 
-use super::listener::{Arrival, Listener, prepare};
-use super::session::serve;
-use super::table::{Client, Placed, Table};
+use super::engine::Engine;
+use super::helpers::bell;
+use super::ports::WellKnown;
 use super::{Counters, Files, Observer};
-
-/// Longest request that is looked at, bytes: a name, a mode and options fit many times over.
-const MAX_REQUEST: usize = 1_024;
-
-/// Pause after the well-known port gave an error, so that a lasting one cannot spin.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the server allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,35 +49,37 @@ pub enum TftpError {
         #[source]
         source: io::Error,
     },
-    /// A listening task has died; its panic is in the log.
-    #[error("a TFTP listening task has ended")]
-    Ended,
+    /// It cannot begin, or not go on: no further socket, thread or event can be had.
+    #[error("TFTP cannot be served")]
+    Failed(#[source] io::Error),
 }
 
 /// A TFTP server over given sockets.
 pub struct Server {
-    sockets: Vec<(SocketAddr, StdSocket)>,
+    sockets: Vec<WellKnown>,
     shared: Arc<Shared>,
 }
 
-/// What all tasks share.
+/// What does not change while it runs.
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) files: Arc<dyn Files>,
     pub(super) observer: Box<dyn Observer>,
     pub(super) counters: Arc<Counters>,
-    origin: Instant,
+    pub(super) bell: Arc<EventFd>,
+    pub(super) stop: AtomicBool,
 }
 
-impl Shared {
-    /// Time since the server's start: the machines' clock.
-    pub(super) fn now(&self) -> Duration {
-        self.origin.elapsed()
-    }
+/// Ends a server.
+#[derive(Clone)]
+pub struct Stopper(Arc<Shared>);
 
-    /// A time of the machines on tokio's clock.
-    pub(super) fn instant(&self, at: Duration) -> tokio::time::Instant {
-        (self.origin + at).into()
+impl Stopper {
+    /// Has [`Server::run`] return soon; its transfers end without a word.
+    pub fn stop(&self) {
+        self.0.stop.store(true, Relaxed);
+        // Full only if it has been ringing for 2^64 times.
+        let _ = self.0.bell.write(1);
     }
 }
 
@@ -93,16 +87,17 @@ impl Server {
     /// A server that will listen at `sockets`, bound UDP sockets, IPv4 or IPv6.
     ///
     /// # Errors
-    /// [`TftpError::Socket`] if one of them refuses its options.
+    /// [`TftpError::Socket`] if one of them refuses its options; [`TftpError::Failed`].
     pub fn new(
-        sockets: Vec<StdSocket>,
+        sockets: Vec<UdpSocket>,
         files: impl Files,
         observer: impl Observer,
         config: Config,
     ) -> Result<Self, TftpError> {
-        let prepared = sockets.into_iter().map(|socket| match prepare(&socket) {
-            Ok(address) => Ok((address, socket)),
-            Err(source) => Err(socket_error(SocketAddr::from(([0; 4], 0)), source)),
+        let prepared = sockets.into_iter().map(|socket| {
+            let unknown = SocketAddr::from(([0; 4], 0));
+            let address = socket.local_addr().unwrap_or(unknown);
+            WellKnown::new(socket).map_err(|source| TftpError::Socket { address, source })
         });
         Ok(Server {
             sockets: prepared.collect::<Result<_, _>>()?,
@@ -111,7 +106,8 @@ impl Server {
                 files: Arc::new(files),
                 observer: Box::new(observer),
                 counters: Arc::default(),
-                origin: Instant::now(),
+                bell: bell().map_err(TftpError::Failed)?,
+                stop: AtomicBool::new(false),
             }),
         })
     }
@@ -122,73 +118,18 @@ impl Server {
         Arc::clone(&self.shared.counters)
     }
 
-    /// Serves until the future is dropped, which ends every transfer. Needs a tokio runtime
-    /// with I/O and time.
+    /// What ends it.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.shared))
+    }
+
+    /// Serves until it is stopped, on this thread and a few helpers.
     ///
     /// # Errors
-    /// [`TftpError`] if the server cannot listen, or cannot go on.
-    pub async fn run(self) -> Result<Infallible, TftpError> {
-        let config = &self.shared.config;
-        let table = Arc::new(Table::new(config.max_transfers, config.max_per_address));
-        let mut listeners = JoinSet::new();
-        for (address, socket) in self.sockets {
-            let listener = Listener::new(socket).map_err(|source| socket_error(address, source))?;
-            let (shared, table) = (Arc::clone(&self.shared), Arc::clone(&table));
-            listeners.spawn(listen(listener, shared, table));
-        }
-        if let Some(Err(panic)) = listeners.join_next().await {
-            error!(%panic, "a TFTP listening task has died");
-        }
-        Err(TftpError::Ended)
-    }
-}
-
-fn socket_error(address: SocketAddr, source: io::Error) -> TftpError {
-    TftpError::Socket { address, source }
-}
-
-/// Takes requests for ever. The sessions live and die with this task.
-async fn listen(listener: Listener, shared: Arc<Shared>, table: Arc<Table>) {
-    let mut sessions = JoinSet::new();
-    let mut buffer = [0; MAX_REQUEST];
-    loop {
-        tokio::select! {
-            arrival = listener.receive(&mut buffer) => match arrival {
-                Ok(arrival) => dispatch(&arrival, &buffer, &shared, &table, &mut sessions),
-                Err(error) => {
-                    warn!(%error, "TFTP requests cannot be received");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            },
-            Some(ended) = sessions.join_next() => {
-                if let Err(panic) = ended {
-                    error!(%panic, "a TFTP transfer's task has died");
-                }
-            }
-        }
-    }
-}
-
-fn dispatch(
-    arrival: &Arrival,
-    buffer: &[u8],
-    shared: &Arc<Shared>,
-    table: &Arc<Table>,
-    sessions: &mut JoinSet<()>,
-) {
-    let datagram = &buffer[..arrival.len];
-    if matches!(admit(datagram), Admission::Ignore(_)) {
-        return Counters::add(&shared.counters.ignored);
-    }
-    let client = Client {
-        peer: arrival.peer,
-        local: arrival.local,
-    };
-    match table.place(client, datagram) {
-        Placed::Seat(seat) => {
-            sessions.spawn(serve(seat, datagram.to_vec(), Arc::clone(shared)));
-        }
-        Placed::Forwarded => {}
-        Placed::OverLimit => Counters::add(&shared.counters.over_limit),
+    /// [`TftpError::Failed`].
+    pub fn run(self) -> Result<(), TftpError> {
+        let engine = Engine::new(self.sockets, self.shared).map_err(TftpError::Failed)?;
+        engine.run().map_err(TftpError::Failed)
     }
 }

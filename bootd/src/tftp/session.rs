@@ -1,255 +1,153 @@
-//! The task of one client: usually one transfer; after an abort, the next from the same port.
+//! One client: the transfer's machine, its file, and what has yet to leave.
 
+use std::collections::VecDeque;
 use std::io;
-use std::pin::{Pin, pin};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bootd_protocol::tftp::{Command, Outcome, Run, Transfer};
+
+use super::content::Content;
+use super::outbox::Load;
+use super::pages::Paged;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use bootd_protocol::tftp::{Admission, Command, ReadRequest, Refusal, Repeat, Transfer, admit};
-use tokio::time::{Sleep, sleep_until};
-use tracing::{debug, error, warn};
-
-use super::outlet::{Outlet, SendError, lost};
-use super::server::Shared;
-use super::table::Seat;
-use super::{Counters, Ending, Event, Source, Stage};
-
-/// Longest datagram from a client that matters, bytes: an ERROR with its message.
-const MAX_ANSWER: usize = 516;
-
-/// Datagrams of a client taken in one go, so that a flood cannot keep the thread.
-const BUDGET: usize = 64;
-
-/// Serves a client's request, and those that come from the same port meanwhile.
-pub(super) async fn serve(mut seat: Seat, mut request: Vec<u8>, shared: Arc<Shared>) {
-    loop {
-        let next = answer(&mut seat, &request, &shared).await;
-        match next.or_else(|| seat.next_or_leave()) {
-            Some(next) => request = next,
-            None => return,
-        }
-    }
+/// A client's port and the address of ours that it asked, with what goes on between them.
+pub(super) struct Session {
+    pub(super) peer: SocketAddr,
+    /// Our address; its port means nothing.
+    pub(super) local: SocketAddr,
+    /// Index of our port.
+    pub(super) port: usize,
+    /// The file's name.
+    pub(super) file: Box<str>,
+    pub(super) stage: Stage,
+    /// Waits for its turn to send.
+    pub(super) queued: bool,
+    /// When the timer rings for it, at the latest.
+    pub(super) armed: Option<Duration>,
 }
 
-/// Answers one request; gives back the one that has superseded it.
-async fn answer(seat: &mut Seat, request: &[u8], shared: &Arc<Shared>) -> Option<Vec<u8>> {
-    let client = seat.client;
-    let outlet = match Outlet::connect(client.local, client.peer) {
-        Ok(outlet) => outlet,
-        Err(error) => {
-            warn!(peer = %client.peer, local = %client.local, %error, "no socket for a TFTP transfer");
-            return None;
-        }
-    };
-    match admit(request) {
-        Admission::Read(read) => match open(seat, &read, shared).await {
-            Ok(source) => {
-                let session = Session::new(seat, outlet, source, request, &read, shared);
-                session.run().await
-            }
-            Err(refusal) => refuse(seat, &outlet, read.name, refusal, shared).await,
-        },
-        Admission::Refuse(refusal) => refuse(seat, &outlet, "", refusal, shared).await,
-        Admission::Ignore(_) => None,
-    }
+pub(super) enum Stage {
+    /// A helper opens the file for this request; if another request came meanwhile, that is
+    /// the one that counts, and the file is opened anew.
+    Opening { request: Box<[u8]>, anew: bool },
+    /// Blocks go out.
+    Running(Box<Running>),
 }
 
-/// Opening may read a directory, a database or a whole file: not on the event loop.
-async fn open(seat: &Seat, read: &ReadRequest<'_>, shared: &Shared) -> Result<Source, Refusal> {
-    let (files, name, peer) = (
-        Arc::clone(&shared.files),
-        read.name.to_owned(),
-        seat.client.peer,
-    );
-    let opened = tokio::task::spawn_blocking(move || files.open(&name, peer)).await;
-    opened.unwrap_or_else(|panic| {
-        error!(%panic, name = read.name, "opening a file for TFTP has failed");
-        Err(Refusal::Unreadable)
-    })
+/// A transfer.
+pub(super) struct Running {
+    pub(super) transfer: Transfer,
+    pub(super) content: Content,
+    /// Commands not yet carried out, whole or in part.
+    pub(super) left: VecDeque<Load>,
+    /// Whether the kernel cuts a batch into datagrams (UDP_SEGMENT, udp(7)); given up at the
+    /// first sign that this path cannot: blocks above its MTU, or a card without checksums.
+    pub(super) segments: bool,
+    /// A chunk of the file is awaited.
+    pub(super) parked: bool,
+    /// What could not leave at once is leaving: the timer has to be set anew.
+    pub(super) delayed: bool,
+    /// Bytes that the observer knows of.
+    pub(super) told: u64,
+    /// Repetitions that have been counted.
+    pub(super) counted: u64,
 }
 
-/// One ERROR, not repeated: a client that misses it asks again.
-async fn refuse(
-    seat: &Seat,
-    outlet: &Outlet,
-    file: &str,
-    refusal: Refusal,
-    shared: &Shared,
-) -> Option<Vec<u8>> {
-    let sent = outlet.send(&refusal.to_bytes()).await.unwrap_or(0);
-    shared.counters.bytes_sent.fetch_add(sent, Relaxed);
-    Counters::add(&shared.counters.refused);
-    shared.observer.observe(&Event {
-        peer: seat.client.peer,
-        file,
-        stage: Stage::Refused(refusal),
-    });
-    None
+/// What a session wants when it is its turn.
+pub(super) enum Turn {
+    /// Nothing.
+    Nothing,
+    /// This leaves. If `more`, it wants another turn.
+    Send { load: Load, more: bool },
+    /// Chunks that must come in first.
+    Wait,
+    /// It has ended.
+    Done(Outcome),
+    /// The file cannot be read.
+    Unreadable(io::Error),
 }
 
-/// One transfer.
-struct Session<'a> {
-    seat: &'a mut Seat,
-    outlet: Outlet,
-    source: Source,
-    file: &'a str,
-    transfer: Transfer,
-    told: u64,
-    shared: &'a Shared,
-}
-
-/// One way of taking a datagram from the transfer's socket.
-type Receive = fn(&Outlet, &mut [u8]) -> io::Result<usize>;
-
-/// What woke the task.
-enum Wake {
-    Request(Vec<u8>),
-    Datagrams,
-    Timer,
-}
-
-impl<'a> Session<'a> {
-    fn new(
-        seat: &'a mut Seat,
-        outlet: Outlet,
-        source: Source,
-        request: &[u8],
-        read: &ReadRequest<'a>,
-        shared: &'a Shared,
-    ) -> Self {
-        let limits = &shared.config.limits;
-        let now = shared.now();
-        Session {
-            transfer: Transfer::new(request, read.options, source.len(), limits, now),
-            seat,
-            outlet,
-            source,
-            file: read.name,
+impl Running {
+    pub(super) fn new(transfer: Transfer, content: Content) -> Self {
+        Running {
+            transfer,
+            content,
+            left: VecDeque::new(),
+            segments: true,
+            parked: false,
+            delayed: false,
             told: 0,
-            shared,
+            counted: 0,
         }
     }
 
-    async fn run(mut self) -> Option<Vec<u8>> {
-        let shared = self.shared;
-        let _active = shared.counters.begin();
-        self.tell(Stage::Started {
-            total: self.source.len(),
+    /// Whether something is still to be sent: then no answer is late.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.parked || !self.left.is_empty()
+    }
+
+    /// Its turn: one burst of `limit` blocks at most. Chunks that are to be brought in are told
+    /// to `wanted`.
+    pub(super) fn turn(
+        &mut self,
+        limit: impl Fn(&Run) -> u16,
+        mut wanted: impl FnMut(&Arc<Paged>, usize),
+    ) -> Turn {
+        let Some(load) = self.next_load() else {
+            return Turn::Nothing;
+        };
+        let run = match load {
+            Err(outcome) => return Turn::Done(outcome),
+            Ok(Load::Bytes(bytes)) => return self.send(Load::Bytes(bytes)),
+            Ok(Load::Blocks(run)) => run,
+            Ok(Load::Burst(burst)) => return self.send(Load::Burst(burst)),
+        };
+        let first = run.first(if self.segments {
+            limit(&run)
+        } else {
+            limit(&run).min(1)
         });
-        let (ending, next) = self.converse().await;
-        shared.counters.count_end(&ending);
-        self.tell(Stage::Ended {
-            bytes: self.transfer.acknowledged(),
-            total: self.source.len(),
-            ending,
-        });
-        next
-    }
-
-    /// Does what the machine says until it is done.
-    async fn converse(&mut self) -> (Ending, Option<Vec<u8>>) {
-        let mut next = None;
-        let mut sleep = pin!(sleep_until(self.shared.instant(self.shared.now())));
-        loop {
-            match self.perform().await {
-                Ok(None) => {}
-                Ok(Some(ending)) => return (ending, next),
-                Err(failure) => return (self.fail(failure).await, next),
-            }
-            self.tell_progress();
-            match self.wait(sleep.as_mut()).await {
-                Wake::Timer => self.transfer.handle_timeout(self.shared.now()),
-                Wake::Datagrams => {
-                    if self.take_datagrams(Outlet::receive).is_err() {
-                        return (Ending::Unreachable, next);
-                    }
-                }
-                Wake::Request(request) => {
-                    // The client's ERROR may lie in the socket: it was sent before this request.
-                    // If the port was closed meanwhile, the request shows that it is open again.
-                    let _ = self.take_datagrams(Outlet::receive_unreported);
-                    let now = self.shared.now();
-                    match self.transfer.handle_request(&request, now) {
-                        Repeat::Same => {}
-                        Repeat::New => next = Some(request),
-                    }
-                }
-            }
+        if !self.is_ready(&first, &mut wanted) {
+            self.left.push_front(Load::Blocks(run));
+            self.parked = true;
+            return Turn::Wait;
+        }
+        if let Some(rest) = run.skip(first.count) {
+            self.left.push_front(Load::Blocks(rest));
+        }
+        match self.content.burst(first) {
+            Ok(burst) => self.send(Load::Burst(burst)),
+            Err(error) => Turn::Unreadable(error),
         }
     }
 
-    /// Carries out the machine's commands; gives back the ending, if that is among them.
-    async fn perform(&mut self) -> Result<Option<Ending>, SendError> {
-        while let Some(command) = self.transfer.next_command() {
-            let sent = match command {
-                Command::Send(bytes) => self.outlet.send(&bytes).await?,
-                Command::SendData(run) => self.outlet.send_run(&self.source, run).await?,
-                Command::Done(outcome) => return Ok(Some(Ending::Finished(outcome))),
-            };
-            self.shared.counters.bytes_sent.fetch_add(sent, Relaxed);
+    fn next_load(&mut self) -> Option<Result<Load, Outcome>> {
+        if let Some(load) = self.left.pop_front() {
+            return Some(Ok(load));
         }
-        Ok(None)
+        Some(match self.transfer.next_command()? {
+            Command::Send(bytes) => Ok(Load::Bytes(bytes)),
+            Command::SendData(run) => Ok(Load::Blocks(run)),
+            Command::Done(outcome) => Err(outcome),
+        })
     }
 
-    /// The timer is set anew only when it must ring earlier: mostly an ACK comes first, and a
-    /// timer that rings too early costs less than one that is moved for every ACK.
-    async fn wait(&mut self, mut sleep: Pin<&mut Sleep>) -> Wake {
-        if let Some(due) = self.transfer.poll_timeout() {
-            let due = self.shared.instant(due);
-            if due < sleep.deadline() || sleep.is_elapsed() {
-                sleep.as_mut().reset(due);
-            }
-        }
-        tokio::select! {
-            biased;
-            Some(request) = self.seat.mailbox.recv() => Wake::Request(request),
-            _ = self.outlet.socket.readable() => Wake::Datagrams,
-            () = sleep => Wake::Timer,
-        }
+    fn send(&self, load: Load) -> Turn {
+        let more = !self.left.is_empty() || self.transfer.has_commands();
+        Turn::Send { load, more }
     }
 
-    /// Hands the machine what lies in the socket. An error means that the client's port is closed.
-    fn take_datagrams(&mut self, receive: Receive) -> Result<(), SendError> {
-        let mut buffer = [0; MAX_ANSWER];
-        for _ in 0..BUDGET {
-            match receive(&self.outlet, &mut buffer) {
-                Ok(len) => self
-                    .transfer
-                    .handle_packet(&buffer[..len], self.shared.now()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => lost(&error)?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn fail(&self, failure: SendError) -> Ending {
-        match failure {
-            SendError::Unreachable => Ending::Unreachable,
-            SendError::Unreadable(error) => {
-                warn!(file = self.file, %error, "a file cannot be read for TFTP");
-                let _ = self.outlet.send(&Refusal::Unreadable.to_bytes()).await;
-                Ending::Unreadable
-            }
-        }
-    }
-
-    fn tell_progress(&mut self) {
-        let bytes = self.transfer.acknowledged();
-        if bytes - self.told >= self.shared.config.progress_every {
-            self.told = bytes;
-            let total = self.source.len();
-            self.tell(Stage::Progress { bytes, total });
-        }
-    }
-
-    fn tell(&self, stage: Stage) {
-        let peer = self.seat.client.peer;
-        debug!(%peer, file = self.file, ?stage, "TFTP");
-        self.shared.observer.observe(&Event {
-            peer,
-            file: self.file,
-            stage,
-        });
+    fn is_ready(&self, run: &Run, wanted: &mut impl FnMut(&Arc<Paged>, usize)) -> bool {
+        let Some((paged, start)) = self.content.paged() else {
+            return true;
+        };
+        let Ok(start) = usize::try_from(start + run.offset) else {
+            return true;
+        };
+        let (ready, chunks) = paged.ready(start, run.bytes());
+        chunks.for_each(|chunk| wanted(paged, chunk));
+        ready
     }
 }

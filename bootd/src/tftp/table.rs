@@ -1,53 +1,32 @@
-//! Which clients have a transfer, and where their further requests go.
+//! Which clients have a transfer, through which port of ours.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use super::session::Session;
 
-/// Requests that may wait for one transfer's task; a client that sends more is talking to itself.
-const MAILBOX: usize = 4;
-
-/// A client's port, and the address of ours that it asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Client {
-    pub(super) peer: SocketAddr,
-    pub(super) local: SocketAddr,
+/// A place in the table. It is never taken for that of a later client in the same slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Seat {
+    slot: usize,
+    age: u64,
 }
 
-/// All transfers under way, by client.
-#[derive(Debug)]
+/// Clients whose turns are counted apart from each other.
+const TURNS: usize = 1_024;
+
+/// All sessions under way.
 pub(super) struct Table {
     max: usize,
     max_per_address: usize,
-    rows: Mutex<Rows>,
-}
-
-#[derive(Debug, Default)]
-struct Rows {
-    mailboxes: HashMap<Client, mpsc::Sender<Vec<u8>>>,
+    slots: Vec<Option<(u64, Session)>>,
+    free: Vec<usize>,
+    by_client: HashMap<(SocketAddr, usize), Seat>,
     per_address: HashMap<IpAddr, usize>,
-}
-
-/// What became of a request.
-#[derive(Debug)]
-pub(super) enum Placed {
-    /// The client has no transfer: this is its seat for one.
-    Seat(Seat),
-    /// It waits for the client's running transfer.
-    Forwarded,
-    /// There are too many transfers, or too many requests wait.
-    OverLimit,
-}
-
-/// The right to serve one client; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Seat {
-    pub(super) client: Client,
-    /// Requests of the client that came meanwhile.
-    pub(super) mailbox: mpsc::Receiver<Vec<u8>>,
-    table: Arc<Table>,
+    turns: Box<[u8; TURNS]>,
+    hasher: RandomState,
+    age: u64,
 }
 
 impl Table {
@@ -55,73 +34,106 @@ impl Table {
         Table {
             max,
             max_per_address,
-            rows: Mutex::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_client: HashMap::new(),
+            per_address: HashMap::new(),
+            turns: Box::new([0; TURNS]),
+            hasher: RandomState::new(),
+            age: 0,
         }
     }
 
-    /// Finds a place for a request.
-    pub(super) fn place(self: &Arc<Self>, client: Client, request: &[u8]) -> Placed {
-        let mut rows = self.rows();
-        if let Some(mailbox) = rows.mailboxes.get(&client) {
-            return match mailbox.try_send(request.to_vec()) {
-                Ok(()) => Placed::Forwarded,
-                Err(_) => Placed::OverLimit,
-            };
+    /// Whether nobody is served.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_client.is_empty()
+    }
+
+    /// Whether there is room for a further session of this client's address.
+    pub(super) fn has_room(&self, address: IpAddr) -> bool {
+        let here = self.per_address.get(&address).copied().unwrap_or(0);
+        self.by_client.len() < self.max && here < self.max_per_address
+    }
+
+    /// The port of ours, of `count` from `first`, that is to serve a new session of `peer`. One
+    /// client port meets another port of ours each time: what is late from one session cannot be
+    /// taken for part of the next (RFC 1350 §4). None if it has sessions at all of them.
+    pub(super) fn next_port(
+        &mut self,
+        peer: SocketAddr,
+        first: usize,
+        count: usize,
+    ) -> Option<usize> {
+        let hash = usize::try_from(self.hasher.hash_one(peer) % 1_024).unwrap_or(0);
+        let turn = &mut self.turns[hash];
+        for _ in 0..count {
+            *turn = turn.wrapping_add(1);
+            let port = first + usize::from(*turn) % count;
+            if !self.by_client.contains_key(&(peer, port)) {
+                return Some(port);
+            }
         }
-        let address = client.peer.ip();
-        let here = rows.per_address.get(&address).copied().unwrap_or(0);
-        if rows.mailboxes.len() >= self.max || here >= self.max_per_address {
-            return Placed::OverLimit;
-        }
-        let (sender, mailbox) = mpsc::channel(MAILBOX);
-        rows.mailboxes.insert(client, sender);
-        rows.per_address.insert(address, here + 1);
-        Placed::Seat(Seat {
-            client,
-            mailbox,
-            table: Arc::clone(self),
+        None
+    }
+
+    /// Seats a session.
+    pub(super) fn insert(&mut self, session: Session) -> Seat {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.age += 1;
+        let seat = Seat {
+            slot,
+            age: self.age,
+        };
+        self.by_client.insert((session.peer, session.port), seat);
+        *self.per_address.entry(session.peer.ip()).or_insert(0) += 1;
+        self.slots[slot] = Some((self.age, session));
+        seat
+    }
+
+    pub(super) fn get(&mut self, seat: Seat) -> Option<&mut Session> {
+        let (age, session) = self.slots.get_mut(seat.slot)?.as_mut()?;
+        (*age == seat.age).then_some(session)
+    }
+
+    /// The session that a datagram of `peer` at `port` belongs to.
+    pub(super) fn at(&self, peer: SocketAddr, port: usize) -> Option<Seat> {
+        self.by_client.get(&(peer, port)).copied()
+    }
+
+    /// The session of `peer` with our address `local`, through one of the `ports`.
+    pub(super) fn find(
+        &self,
+        peer: SocketAddr,
+        local: SocketAddr,
+        ports: std::ops::Range<usize>,
+    ) -> Option<Seat> {
+        ports.filter_map(|port| self.at(peer, port)).find(|seat| {
+            let slot = self.slots.get(seat.slot).and_then(Option::as_ref);
+            slot.is_some_and(|(_, session)| session.local == local)
         })
     }
 
-    fn rows(&self) -> MutexGuard<'_, Rows> {
-        // Nothing panics while it holds the lock, and every state in between is a valid one.
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Rows {
-    fn remove(&mut self, client: &Client) {
-        if self.mailboxes.remove(client).is_none() {
-            return;
-        }
-        let address = client.peer.ip();
+    /// Ends a session.
+    pub(super) fn remove(&mut self, seat: Seat) -> Option<Session> {
+        self.get(seat)?;
+        let (_, session) = self.slots.get_mut(seat.slot)?.take()?;
+        self.free.push(seat.slot);
+        self.by_client.remove(&(session.peer, session.port));
+        let address = session.peer.ip();
         if let Some(count) = self.per_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
                 self.per_address.remove(&address);
             }
         }
+        Some(session)
     }
-}
 
-impl Seat {
-    /// The client's next request, or else the end of the seat: no request can fall in between.
-    pub(super) fn next_or_leave(&mut self) -> Option<Vec<u8>> {
-        let mut rows = self.table.rows();
-        let next = self.mailbox.try_recv().ok();
-        if next.is_none() {
-            rows.remove(&self.client);
-            self.mailbox.close();
-        }
-        next
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        // After next_or_leave the client may have a new seat, which is not ours to remove.
-        if !self.mailbox.is_closed() {
-            self.table.rows().remove(&self.client);
-        }
+    /// All seats that are taken.
+    pub(super) fn seats(&self) -> impl Iterator<Item = Seat> {
+        self.by_client.values().copied()
     }
 }

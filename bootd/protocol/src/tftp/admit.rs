@@ -2,6 +2,9 @@
 
 use super::{ErrorCode, Options, Packet, ParseError};
 
+/// Bytes of an ERROR besides its message: opcode, code, NUL.
+const ERROR_FRAME: usize = 5;
+
 /// Longest file name that is looked at, bytes.
 const MAX_NAME: usize = 255;
 
@@ -16,11 +19,31 @@ pub enum Admission<'a> {
     Ignore(Option<ParseError>),
 }
 
+/// How the bytes of the file go on the wire (RFC 1350 §1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// As they are.
+    Octet,
+    /// As text for a network virtual terminal: see [`netascii`](super::netascii).
+    Netascii,
+}
+
+impl Mode {
+    /// The mode of this name, in any case; none for `mail`, which is obsolete, and all others.
+    fn named(name: &[u8]) -> Option<Self> {
+        let modes = [(&b"octet"[..], Mode::Octet), (b"netascii", Mode::Netascii)];
+        let found = modes.iter().find(|(it, _)| name.eq_ignore_ascii_case(it));
+        found.map(|(_, mode)| *mode)
+    }
+}
+
 /// A read request in a mode that is served, with a name that may be looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadRequest<'a> {
     /// File name: UTF-8, 1 to 255 bytes, no control characters, no `..`, leading slashes removed.
     pub name: &'a str,
+    /// The client's mode.
+    pub mode: Mode,
     /// The client's options.
     pub options: Options<'a>,
 }
@@ -40,9 +63,12 @@ pub enum Refusal {
     /// A write request.
     #[error("this server is read-only")]
     ReadOnly,
-    /// A mode other than `octet`.
-    #[error("only octet mode is served")]
-    OnlyOctet,
+    /// A mode other than `octet` and `netascii`.
+    #[error("unknown mode")]
+    BadMode,
+    /// A `netascii` request for a file that is too large to be text.
+    #[error("too large for netascii")]
+    NoText,
     /// The file is there and cannot be read now: rotten, or the disk fails.
     #[error("file cannot be read")]
     Unreadable,
@@ -55,17 +81,27 @@ impl Refusal {
         match self {
             Refusal::NotFound | Refusal::BadName => ErrorCode::FileNotFound,
             Refusal::AccessViolation | Refusal::ReadOnly => ErrorCode::AccessViolation,
-            Refusal::OnlyOctet => ErrorCode::IllegalOperation,
-            Refusal::Unreadable => ErrorCode::NotDefined,
+            Refusal::BadMode => ErrorCode::IllegalOperation,
+            Refusal::Unreadable | Refusal::NoText => ErrorCode::NotDefined,
         }
     }
 
     /// The ERROR packet.
     #[must_use]
     pub fn to_bytes(self) -> Vec<u8> {
+        self.reply_to(usize::MAX)
+    }
+
+    /// The ERROR packet in answer to a request of `len` bytes: never larger than that, so that
+    /// nobody can be flooded by way of this server. The message is cut where it must be; the
+    /// shortest request there is leaves room for the code.
+    #[must_use]
+    pub fn reply_to(self, len: usize) -> Vec<u8> {
+        let text = self.to_string();
+        let room = len.saturating_sub(ERROR_FRAME).min(text.len());
         Packet::Error {
             code: self.code(),
-            message: self.to_string().as_bytes(),
+            message: &text.as_bytes()[..room],
         }
         .to_bytes()
     }
@@ -76,8 +112,9 @@ impl Refusal {
 pub fn admit(datagram: &[u8]) -> Admission<'_> {
     match Packet::parse(datagram) {
         Ok(Packet::Read(request)) => match read_request(request.name, request.mode) {
-            Ok(name) => Admission::Read(ReadRequest {
+            Ok((name, mode)) => Admission::Read(ReadRequest {
                 name,
+                mode,
                 options: request.options,
             }),
             Err(refusal) => Admission::Refuse(refusal),
@@ -90,10 +127,8 @@ pub fn admit(datagram: &[u8]) -> Admission<'_> {
     }
 }
 
-fn read_request<'a>(name: &'a [u8], mode: &[u8]) -> Result<&'a str, Refusal> {
-    if !mode.eq_ignore_ascii_case(b"octet") {
-        return Err(Refusal::OnlyOctet);
-    }
+fn read_request<'a>(name: &'a [u8], mode: &[u8]) -> Result<(&'a str, Mode), Refusal> {
+    let mode = Mode::named(mode).ok_or(Refusal::BadMode)?;
     let name = std::str::from_utf8(name).map_err(|_| Refusal::BadName)?;
     let name = name.trim_start_matches('/');
     if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
@@ -102,5 +137,5 @@ fn read_request<'a>(name: &'a [u8], mode: &[u8]) -> Result<&'a str, Refusal> {
     if name.split(['/', '\\']).any(|part| part == "..") {
         return Err(Refusal::AccessViolation);
     }
-    Ok(name)
+    Ok((name, mode))
 }

@@ -17,13 +17,19 @@ pub struct Limits {
     pub timeout: u8,
     /// First wait for an answer, before a round trip has been measured.
     pub first_wait: Duration,
-    /// Shortest wait, however short the measured round trip.
+    /// Shortest wait, however short the measured round trip. TCP waits 200 ms and more because
+    /// its receivers hold acknowledgements back; a TFTP receiver never does, so that there need
+    /// be no more than the grain of its own clock: firmware that polls its card does so every
+    /// 10 ms (EDK2), and this is two of them.
     pub min_wait: Duration,
     /// Longest wait; each silent one doubles the next up to here.
     pub max_wait: Duration,
     /// Silent waits in a row that are followed by a repetition; one more and the client is given
     /// up.
     pub silent_waits: u32,
+    /// The same for a client that has never been heard since its request, whose address may be
+    /// somebody else's.
+    pub unheard_waits: u32,
     /// Repeated sends without progress, for whatever reason, after which the client is given up:
     /// one that answers but never gets on is not fed for ever.
     pub vain_sends: u32,
@@ -35,10 +41,11 @@ impl Default for Limits {
             block_size: 1_468,
             window: 64,
             timeout: 8,
-            first_wait: Duration::from_millis(500),
-            min_wait: Duration::from_millis(200),
+            first_wait: Duration::from_millis(100),
+            min_wait: Duration::from_millis(20),
             max_wait: Duration::from_secs(4),
-            silent_waits: 7,
+            silent_waits: 11,
+            unheard_waits: 5,
             vain_sends: 16,
         }
     }
@@ -51,7 +58,8 @@ pub struct Agreed {
     pub block_size: u16,
     /// Blocks in a window (RFC 7440); 1 is lock step.
     pub window: u16,
-    /// Retransmission time that the client asked for, whole seconds (RFC 2349).
+    /// Retransmission time that the client asked for, whole seconds (RFC 2349). What is lost is
+    /// repeated after that time at the latest, or sooner where the measured round trip says so.
     pub timeout: Option<Duration>,
     /// Size of the file, bytes, if the `tsize` option is in use (RFC 2349).
     pub size: Option<u64>,
@@ -72,8 +80,10 @@ impl Agreed {
     /// The server's answer to a request's options: what holds from now on, and the option list
     /// of the OACK, empty if none must be sent. Unknown options, values out of range and second
     /// mentions are left out, which tells the client that they do not hold (RFC 2347).
+    ///
+    /// `file_size` is none where `tsize` is not to be told: as with other servers, in `netascii`.
     #[must_use]
-    pub fn answer(asked: Options<'_>, file_size: u64, limits: &Limits) -> (Self, Vec<u8>) {
+    pub fn answer(asked: Options<'_>, file_size: Option<u64>, limits: &Limits) -> (Self, Vec<u8>) {
         let mut agreed = Agreed::default();
         let mut wire = Vec::new();
         for (name, _) in &asked {
@@ -86,7 +96,7 @@ impl Agreed {
         &mut self,
         name: &[u8],
         asked: Options<'_>,
-        file_size: u64,
+        file_size: Option<u64>,
         limits: &Limits,
         wire: &mut Vec<u8>,
     ) {
@@ -137,9 +147,9 @@ impl Agreed {
         Some(seconds)
     }
 
-    fn size(&mut self, asked: Options<'_>, file_size: u64) -> Option<u64> {
+    fn size(&mut self, asked: Options<'_>, file_size: Option<u64>) -> Option<u64> {
         asked.number("tsize")?;
-        self.size = Some(file_size);
-        Some(file_size)
+        self.size = file_size;
+        file_size
     }
 }

@@ -24,12 +24,14 @@ struct Estimate {
 }
 
 impl RoundTrip {
-    /// A time-out that the client asked for (RFC 2349) replaces both the first and the shortest
-    /// wait: it may be known to be slow.
+    /// A time-out that the client asked for (RFC 2349) is how long it wants to wait for a
+    /// repetition at most. Coming sooner does no harm: a round trip that is long is measured as long, and
+    /// a block that comes twice is passed over. Clients ask for whole seconds, of which a thousand
+    /// fit into what a loss costs on their network.
     pub(super) fn new(limits: &Limits, agreed: &Agreed) -> Self {
         RoundTrip {
-            first_wait: agreed.timeout.unwrap_or(limits.first_wait),
-            min_wait: agreed.timeout.unwrap_or(limits.min_wait),
+            first_wait: limits.first_wait,
+            min_wait: limits.min_wait,
             max_wait: agreed
                 .timeout
                 .map_or(limits.max_wait, |timeout| timeout.max(limits.max_wait)),

@@ -8,9 +8,8 @@
 //! | [`Transfer`] | the server's side of one read | RFC 1350, 1123 §4.2, 7440 §4 |
 //! | [`Fetch`] | the client's side of one read | the same |
 //!
-//! Only `octet` reads are served. `netascii` and `mail` are refused with ERROR 4: every file
-//! here is binary, and `netascii` would change its bytes under the digest that names it. Writes
-//! are refused with ERROR 2.
+//! Reads are served in the modes `octet` and [`netascii`]; other modes are refused with ERROR 4,
+//! writes with ERROR 2. No refusal is larger than the request that draws it.
 //!
 //! Blocks are counted in 64 bits inside and wrap from 65,535 to 0 on the wire, as all firmware
 //! known to fetch long files does; RFC 1350 leaves it open.
@@ -28,6 +27,7 @@ mod admit;
 mod agreed;
 mod clock;
 mod fetch;
+pub mod netascii;
 mod options;
 mod packet;
 mod transfer;
@@ -35,7 +35,7 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
-pub use admit::{Admission, ReadRequest, Refusal, admit};
+pub use admit::{Admission, Mode, ReadRequest, Refusal, admit};
 pub use agreed::{Agreed, Limits};
 pub use fetch::{Fetch, FetchCommand, FetchOutcome, FetchPlan, Piece};
 pub use options::{OptionIter, Options};

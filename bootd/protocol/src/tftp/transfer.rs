@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::clock::RoundTrip;
-use super::{Agreed, ErrorCode, Limits, Options, Packet};
+use super::{Agreed, ErrorCode, Limits, Mode, Options, Packet, ReadRequest};
+
+/// A client that was heard so short a time ago has not started anew in the same words.
+const RECENT: Duration = Duration::from_millis(500);
 
 /// Longest part of a client's error message that is kept, characters.
 const MAX_MESSAGE: usize = 80;
@@ -34,7 +37,7 @@ pub enum Outcome {
     },
     /// The client has asked anew from the same port: it is done with this transfer.
     Superseded,
-    /// The client has answered none of [`Limits::silent_waits`] repetitions.
+    /// The client has answered none of [`Limits::silent_waits`] or [`Limits::unheard_waits`] repetitions.
     Silent,
     /// The client answers, but [`Limits::vain_sends`] repetitions have not got it any further.
     Stalled,
@@ -70,6 +73,24 @@ impl Run {
                 self.block_size
             },
         )
+    }
+
+    /// Bytes of the file in all of its blocks.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let whole = usize::from(self.count) - 1;
+        usize::from(self.block_size) * whole + usize::from(self.last_len)
+    }
+
+    /// The first `count` blocks at most, which are at least one.
+    #[must_use]
+    pub fn first(&self, count: u16) -> Run {
+        let count = count.clamp(1, self.count);
+        Run {
+            count,
+            last_len: self.block(count - 1).2,
+            ..*self
+        }
     }
 
     /// The run without its first `count` blocks; none if nothing is left.
@@ -130,22 +151,24 @@ pub struct Transfer {
     deadline: Duration,
     silent: u32,
     vain: u32,
+    repeats: u64,
     trip: RoundTrip,
     commands: VecDeque<Command>,
 }
 
 impl Transfer {
-    /// Starts the transfer of a file of `size` bytes. `request` is the whole datagram,
-    /// `asked` the options in it.
+    /// Starts the transfer of a file that has `size` bytes on the wire. `request` is the whole
+    /// datagram, `read` what it says.
     #[must_use]
     pub fn new(
         request: &[u8],
-        asked: Options<'_>,
+        read: &ReadRequest<'_>,
         size: u64,
         limits: &Limits,
         now: Duration,
     ) -> Self {
-        let (agreed, answer) = Agreed::answer(asked, size, limits);
+        let told = (read.mode == Mode::Octet).then_some(size);
+        let (agreed, answer) = Agreed::answer(read.options, told, limits);
         let offer = if answer.is_empty() {
             answer
         } else {
@@ -170,6 +193,7 @@ impl Transfer {
             deadline: now,
             silent: 0,
             vain: 0,
+            repeats: 0,
             trip: RoundTrip::new(limits, &agreed),
             commands: VecDeque::new(),
         };
@@ -200,9 +224,27 @@ impl Transfer {
         bytes.min(self.size)
     }
 
+    /// Datagrams that were to be sent again, so far.
+    #[must_use]
+    pub const fn repeats(&self) -> u64 {
+        self.repeats
+    }
+
+    /// The commands given so far could be carried out only now: no answer could come earlier.
+    pub fn handle_delay(&mut self, now: Duration) {
+        self.timed = None;
+        self.mark_sent(now);
+    }
+
     /// The next thing to do; ask until there is none.
     pub fn next_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
+    }
+
+    /// Whether there is a next thing to do.
+    #[must_use]
+    pub fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
     }
 
     /// When [`Transfer::handle_timeout`] wants to be called; none once the transfer is over.
@@ -243,7 +285,10 @@ impl Transfer {
             return self.resend(self.agreed.window, now);
         }
         self.silent += 1;
-        if self.silent > self.limits.silent_waits {
+        let patience = self
+            .last_heard
+            .map_or(self.limits.unheard_waits, |_| self.limits.silent_waits);
+        if self.silent > patience {
             return self.end(Outcome::Silent);
         }
         self.trip.back_off();
@@ -259,7 +304,7 @@ impl Transfer {
         let same = datagram == &*self.request;
         // A client that has just been heard from cannot have started anew with the very same
         // request: this one is late or doubled.
-        let heard = self.last_heard.map(|at| now < at + self.limits.first_wait);
+        let heard = self.last_heard.map(|at| now < at + RECENT);
         match (self.phase, same, heard) {
             (Phase::Ended, _, _) => Repeat::New,
             (Phase::Offering | Phase::Sending, true, None) => {
@@ -340,9 +385,11 @@ impl Transfer {
         self.timed = None;
         self.echo_through = self.sent;
         if self.phase == Phase::Offering {
+            self.repeats += 1;
             self.send_offer(now);
         } else {
             let end = (self.acked + u64::from(burst)).min(self.last);
+            self.repeats += self.sent.min(end) - self.acked;
             self.send_blocks(self.acked + 1, end, now);
         }
     }

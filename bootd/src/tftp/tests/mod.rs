@@ -5,9 +5,9 @@ mod unhappy;
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket as StdSocket};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use bootd_protocol::tftp::Refusal;
-use tokio::task::JoinHandle;
 use tokio::time::{Duration, sleep, timeout};
 
 use super::*;
@@ -58,7 +58,8 @@ struct Running {
     address: SocketAddr,
     counters: Arc<Counters>,
     diary: Diary,
-    task: JoinHandle<()>,
+    stopper: Stopper,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -72,14 +73,14 @@ impl Running {
         let diary = Diary::default();
         let server = Server::new(vec![socket], shelf, diary.clone(), config).unwrap();
         let counters = server.counters();
-        let task = tokio::spawn(async move {
-            server.run().await.unwrap();
-        });
+        let stopper = server.stopper();
+        let thread = Some(std::thread::spawn(move || server.run().unwrap()));
         Running {
             address,
             counters,
             diary,
-            task,
+            stopper,
+            thread,
         }
     }
 
@@ -103,7 +104,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.task.abort();
+        self.stopper.stop();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking());
+        }
     }
 }
 

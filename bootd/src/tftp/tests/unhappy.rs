@@ -34,14 +34,14 @@ async fn refusals_carry_the_right_codes() {
         (b"\0\x01secret\0octet\0", "secret", Refusal::AccessViolation),
         (b"\0\x01rotten\0octet\0", "rotten", Refusal::Unreadable),
         (b"\0\x01../a\0octet\0", "", Refusal::AccessViolation),
-        (b"\0\x01a\0netascii\0", "", Refusal::OnlyOctet),
+        (b"\0\x01a\0mail\0", "", Refusal::BadMode),
         (b"\0\x02a\0octet\0", "", Refusal::ReadOnly),
     ];
     let client = socket(server.address).await;
     for (request, _, refusal) in table {
         ask(&client, &server, request).await;
         let (answer, from) = next(&client).await;
-        assert_eq!(answer, refusal.to_bytes());
+        assert_eq!(answer, refusal.reply_to(request.len()));
         assert_ne!(
             from, server.address,
             "an answer comes from a port of its own"
@@ -189,13 +189,13 @@ async fn a_file_that_ends_too_early_is_reported() {
 }
 
 #[tokio::test]
-async fn dropping_the_server_ends_its_transfers() {
+async fn stopping_the_server_ends_its_transfers() {
     let server = Running::start(Shelf::default().memory("a", b"x"), Config::default());
     let client = socket(server.address).await;
     ask(&client, &server, b"\0\x01a\0octet\0").await;
     next(&client).await;
     assert_eq!(server.counters.read().active, 1);
-    server.task.abort();
+    server.stopper.stop();
     server.until(|counts| counts.active == 0).await;
 }
 

@@ -19,9 +19,9 @@ fn read_request(pairs: &[(&str, &str)]) -> Vec<u8> {
     [&b"\0\x01file\0octet\0"[..], &option_list(pairs)].concat()
 }
 
-fn options_of(request: &[u8]) -> Options<'_> {
+fn read_of(request: &[u8]) -> ReadRequest<'_> {
     match admit(request) {
-        Admission::Read(read) => read.options,
+        Admission::Read(read) => read,
         other @ (Admission::Refuse(_) | Admission::Ignore(_)) => panic!("{other:?}"),
     }
 }

@@ -42,7 +42,8 @@ fn options_are_answered() {
     ];
     for (asked, expected) in table {
         let wire = option_list(asked);
-        let (_, answer) = Agreed::answer(Options::from_wire(&wire), 5_000, &Limits::default());
+        let (_, answer) =
+            Agreed::answer(Options::from_wire(&wire), Some(5_000), &Limits::default());
         assert_eq!(answer, option_list(expected), "{asked:?}");
     }
 }
@@ -55,7 +56,7 @@ fn what_is_answered_holds() {
         ("timeout", "2"),
         ("tsize", "0"),
     ]);
-    let (agreed, _) = Agreed::answer(Options::from_wire(&wire), 77, &Limits::default());
+    let (agreed, _) = Agreed::answer(Options::from_wire(&wire), Some(77), &Limits::default());
     assert_eq!(
         agreed,
         Agreed {
@@ -65,7 +66,7 @@ fn what_is_answered_holds() {
             size: Some(77),
         }
     );
-    let (agreed, _) = Agreed::answer(Options::default(), 77, &Limits::default());
+    let (agreed, _) = Agreed::answer(Options::default(), Some(77), &Limits::default());
     assert_eq!(agreed, Agreed::default());
 }
 
@@ -76,6 +77,6 @@ fn the_largest_block_can_be_allowed() {
         ..Limits::default()
     };
     let wire = option_list(&[("blksize", "65464")]);
-    let (agreed, _) = Agreed::answer(Options::from_wire(&wire), 77, &limits);
+    let (agreed, _) = Agreed::answer(Options::from_wire(&wire), Some(77), &limits);
     assert_eq!(agreed.block_size, MAX_BLOCK_SIZE);
 }

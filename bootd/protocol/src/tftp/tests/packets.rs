@@ -84,7 +84,7 @@ fn loose_packets_are_read() {
         })
     );
     let broken = [&read_request(&[("tsize", "0")])[..], b"blksize\x0014"].concat();
-    assert_eq!(options_of(&broken).as_wire(), b"tsize\x000\0");
+    assert_eq!(read_of(&broken).options.as_wire(), b"tsize\x000\0");
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn the_well_known_port_admits_refuses_and_ignores() {
         (b"\0\x01a\nb\0octet\0", Err(Refusal::BadName)),
         (b"\0\x01\xff\0octet\0", Err(Refusal::BadName)),
         (&long, Err(Refusal::BadName)),
-        (b"\0\x01a\0netascii\0", Err(Refusal::OnlyOctet)),
-        (b"\0\x01a\0mail\0", Err(Refusal::OnlyOctet)),
+        (b"\0\x01a\0NetASCII\0", Ok("a")),
+        (b"\0\x01a\0mail\0", Err(Refusal::BadMode)),
         (b"\0\x02a\0octet\0", Err(Refusal::ReadOnly)),
     ];
     for (datagram, expected) in table {
@@ -142,10 +142,7 @@ fn refusals_carry_their_codes() {
         (Refusal::BadName, b"\0\x05\0\x01not a file name\0"),
         (Refusal::AccessViolation, b"\0\x05\0\x02access violation\0"),
         (Refusal::ReadOnly, b"\0\x05\0\x02this server is read-only\0"),
-        (
-            Refusal::OnlyOctet,
-            b"\0\x05\0\x04only octet mode is served\0",
-        ),
+        (Refusal::BadMode, b"\0\x05\0\x04unknown mode\0"),
         (Refusal::Unreadable, b"\0\x05\0\0file cannot be read\0"),
     ];
     for (refusal, bytes) in table {
@@ -170,7 +167,7 @@ proptest! {
     #[test]
     fn no_option_list_upsets_the_negotiation(bytes in "(blksize|BLKSIZE|tsize|timeout|windowsize|x)\0[0-9a]{0,22}\0{0,9}", size: u64) {
         let limits = Limits::default();
-        let (agreed, wire) = Agreed::answer(Options::from_wire(bytes.as_bytes()), size, &limits);
+        let (agreed, wire) = Agreed::answer(Options::from_wire(bytes.as_bytes()), Some(size), &limits);
         prop_assert!((8..=limits.block_size).contains(&agreed.block_size));
         prop_assert!((1..=limits.window).contains(&agreed.window));
         prop_assert!(wire.len() < 80);
@@ -180,7 +177,7 @@ proptest! {
     fn no_datagrams_upset_the_machines(packets in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..40)) {
         let request = read_request(&[("windowsize", "8"), ("blksize", "8")]);
         let limits = Limits::default();
-        let mut transfer = Transfer::new(&request, options_of(&request), 1_000, &limits, Duration::ZERO);
+        let mut transfer = Transfer::new(&request, &read_of(&request), 1_000, &limits, Duration::ZERO);
         let mut fetch = Fetch::new(FetchPlan { window: Some(8), ..FetchPlan::default() }, Duration::ZERO);
         for (mut bytes, millis) in packets.into_iter().zip(0..) {
             if let [high, low, number, ..] = &mut bytes[..] {

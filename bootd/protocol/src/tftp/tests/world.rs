@@ -144,8 +144,8 @@ impl<C: Client> World<C> {
         let now = self.now;
         match (admit(datagram), &mut self.server) {
             (Admission::Read(read), None) => {
-                let (options, limits) = (read.options, Limits::default());
-                self.server = Some(Transfer::new(datagram, options, self.size, &limits, now));
+                let limits = Limits::default();
+                self.server = Some(Transfer::new(datagram, &read, self.size, &limits, now));
             }
             (Admission::Read(_), Some(server)) => {
                 // A late copy may reach a transfer that is over: then it would start another.
