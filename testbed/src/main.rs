@@ -113,9 +113,15 @@ fn measure(what: Figure, work_dir: &Path) -> Result<ExitCode> {
         Figure::Verify(options) => bench::verify::run(&options)?,
         Figure::Memory { nodes } => bench::memory::run(nodes)?,
         Figure::Part(part) => part.run()?,
-        Figure::Dhcp(options) => return side_by_side(work_dir, &options, bench::dhcp::run),
-        Figure::Tftp(options) => return side_by_side(work_dir, &options, bench::tftp::run),
-        Figure::Http(options) => return side_by_side(work_dir, &options, bench::http::run),
+        Figure::Dhcp(options) => {
+            return side_by_side(work_dir, &options, bench::dhcp::fetch, bench::dhcp::run);
+        }
+        Figure::Tftp(options) => {
+            return side_by_side(work_dir, &options, bench::tftp::fetch, bench::tftp::run);
+        }
+        Figure::Http(options) => {
+            return side_by_side(work_dir, &options, bench::http::fetch, bench::http::run);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -124,8 +130,12 @@ fn measure(what: Figure, work_dir: &Path) -> Result<ExitCode> {
 fn side_by_side(
     work_dir: &Path,
     options: &bench::contest::Options,
+    fetch: fn(&Path),
     run: fn(&bench::contest::Options, &Path, &Path) -> Result<()>,
 ) -> Result<ExitCode> {
+    if !lab::is_inside() {
+        fetch(work_dir);
+    }
     let scratch = |outer: u32| work_dir.join(format!("bench-{outer}"));
     match lab::enter()? {
         Side::Outside(code) => {

@@ -67,6 +67,12 @@ pub struct Lab {
     taps: usize,
 }
 
+/// Whether this process is the inner one: the network of this machine is out of its reach.
+#[must_use]
+pub fn is_inside() -> bool {
+    std::env::var_os(OUTER).is_some()
+}
+
 /// Starts this program again in a lab, with the same arguments and environment. Call it
 /// early, before there are threads.
 ///

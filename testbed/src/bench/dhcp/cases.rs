@@ -54,6 +54,11 @@ struct Dhcp<'a> {
     entrants: Vec<Entrant>,
 }
 
+/// Brings the peers, as far as they can be had; [`run`] says which cannot.
+pub fn fetch(work_dir: &Path) {
+    peers::find(work_dir, |_, _| {});
+}
+
 /// Compares, and prints the table.
 ///
 /// # Errors

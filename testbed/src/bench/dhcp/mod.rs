@@ -8,5 +8,5 @@ mod peers;
 #[cfg(test)]
 mod tests;
 
-pub use cases::run;
+pub use cases::{fetch, run};
 pub(in crate::bench) use ideal::Ideal;

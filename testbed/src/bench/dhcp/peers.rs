@@ -52,11 +52,6 @@ impl Server {
         }
     }
 
-    /// Whether leases can be written into its file before it starts.
-    pub(super) fn reads_leases(&self) -> bool {
-        matches!(self, Server::Kea(_) | Server::Dnsmasq(_) | Server::Isc(_))
-    }
-
     /// Makes its files in `dir`, with so many leases; the command that starts it.
     pub(super) fn prepare(&self, dir: &Path, leases: usize) -> Result<Command> {
         let _ = fs::remove_dir_all(dir);

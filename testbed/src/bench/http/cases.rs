@@ -77,6 +77,15 @@ fn nginx(program: &Program, files: &TestFiles, scratch: &Path) -> Result<Command
     Ok(command)
 }
 
+fn find(work_dir: &Path) -> Result<Program> {
+    debian::program(work_dir, &["nginx", "nginx-common"], "usr/sbin/nginx")
+}
+
+/// Brings the peer, if it can be had; [`run`] says if it cannot.
+pub fn fetch(work_dir: &Path) {
+    let _ = find(work_dir);
+}
+
 /// Compares, and prints the table.
 ///
 /// # Errors
@@ -86,7 +95,7 @@ pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
     let mut contest = Contest::new(options, scratch)?;
     let files = TestFiles::create(scratch, &[4 * MIB, 32 * MIB])?;
     let mut servers = vec![Server::Bootd];
-    match debian::program(work_dir, &["nginx", "nginx-common"], "usr/sbin/nginx") {
+    match find(work_dir) {
         Ok(program) => servers.push(Server::Nginx(program)),
         Err(error) => contest.say(&format!("nginx is left out: {error:#}")),
     }

@@ -5,4 +5,4 @@ mod load;
 #[cfg(test)]
 mod tests;
 
-pub use cases::run;
+pub use cases::{fetch, run};

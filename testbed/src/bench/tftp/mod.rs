@@ -8,6 +8,6 @@ mod peers;
 mod tests;
 mod transfer;
 
-pub use cases::run;
+pub use cases::{fetch, run};
 pub(in crate::bench) use ideal::Ideal;
 pub use ideal::Sockets;
