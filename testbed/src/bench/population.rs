@@ -91,7 +91,12 @@ fn insert_rule(edit: &Transaction<'_>, rule: u32) -> Result<()> {
     let (column, value): (&str, String) = match rule % 4 {
         0 => (
             "arch",
-            if rule % 8 == 0 { "aarch64" } else { "riscv64" }.into(),
+            if rule.is_multiple_of(8) {
+                "aarch64"
+            } else {
+                "riscv64"
+            }
+            .into(),
         ),
         1 => ("firmware", "bios".into()),
         2 if !place.is_empty() => {

@@ -100,7 +100,8 @@ pub(super) fn pin(cpu: Option<usize>) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("bind to CPU {cpu}"))
 }
 
-/// CPU time that a process's threads have had so far; `None` if it is gone.
+/// CPU time that a process's threads have had so far, also those that have ended; `None` if it is
+/// gone.
 pub(super) fn run_time(pid: u32) -> Option<Duration> {
     let mut sum = Duration::ZERO;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
@@ -113,7 +114,9 @@ pub(super) fn run_time(pid: u32) -> Option<Duration> {
             None => cpu_time(&dir).unwrap_or_default(),
         };
     }
-    Some(sum)
+    // In ticks, but with the threads that have ended.
+    let all = cpu_time(Path::new(&format!("/proc/{pid}"))).unwrap_or_default();
+    Some(if all > sum + TICK { all } else { sum })
 }
 
 /// Resident memory of a process, KiB; `None` if it is gone.

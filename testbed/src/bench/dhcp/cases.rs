@@ -2,7 +2,7 @@
 
 use std::net::SocketAddrV4;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
@@ -22,6 +22,10 @@ use crate::bench::table::{self, Better, Figure, Goal, Row};
 const CLIENTS: &str = "v1";
 /// How long a server may take to its first answer: one reads 50,000 leases for 20 seconds.
 const START: Duration = Duration::from_secs(60);
+/// How long one attempt at that may take; how long a server that answers on its link may take to
+/// answer a relay.
+const MOMENT: Duration = Duration::from_millis(200);
+const RELAY_MOMENT: Duration = Duration::from_secs(2);
 /// How long one sample may take.
 const LIMIT: Duration = Duration::from_secs(12);
 /// How long filling up may take.
@@ -46,6 +50,29 @@ struct Entrant {
     here: Netns,
     there: Netns,
     process: Option<Process>,
+    /// Whether it answers relays.
+    relayed: bool,
+}
+
+impl Entrant {
+    fn is_there(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|it| !it.has_ended())
+    }
+
+    /// Whether one client gets an address in a moment.
+    fn answers(&self, cpu: Option<usize>, way: Way) -> Result<bool> {
+        let load = Load {
+            way,
+            first: 0x0700_0000,
+            clients: 1,
+            outstanding: 1,
+            timer: Duration::from_secs(1),
+            tries: 1,
+            limit: MOMENT,
+        };
+        let report = self.there.inside(cpu, || load::run(&load))?;
+        Ok(report.done == 1)
+    }
 }
 
 struct Dhcp<'a> {
@@ -108,6 +135,7 @@ fn entrant((server, number): (Server, u32)) -> Result<Entrant> {
         here,
         there,
         process: None,
+        relayed: true,
     })
 }
 
@@ -150,34 +178,26 @@ impl Dhcp<'_> {
 
     /// Waits until a server answers; leaves out one that does not.
     fn wait_for(&mut self, number: usize) -> Result<()> {
+        let cpu = self.contest.load_cpu();
         let entrant = &mut self.entrants[number];
-        let load = Load {
-            clients: 1,
-            outstanding: 1,
-            first: 0x0700_0000,
-            timer: Duration::from_millis(100),
-            tries: u8::MAX,
-            limit: START,
-            way: way(),
-        };
-        // Asked again each 0.1 s, not ever more seldom, and not once it has ended.
-        let deadline = std::time::Instant::now() + START;
-        let ended = |it: &mut Entrant| it.process.as_mut().is_none_or(Process::has_ended);
-        while std::time::Instant::now() < deadline && !ended(entrant) {
-            let once = Load {
-                limit: Duration::from_millis(100),
-                ..load.clone()
-            };
-            if entrant
-                .there
-                .inside(self.contest.load_cpu(), || load::run(&once))?
-                .done
-                == 1
-            {
+        let name = entrant.server.name();
+        let begun = Instant::now();
+        let mut on_link = None;
+        while begun.elapsed() < START && entrant.is_there() {
+            if entrant.answers(cpu, way())? {
+                entrant.relayed = true;
+                return Ok(());
+            }
+            if on_link.is_none() && entrant.answers(cpu, broadcast())? {
+                on_link = Some(Instant::now());
+            }
+            if on_link.is_some_and(|since| since.elapsed() > RELAY_MOMENT) {
+                entrant.relayed = false;
+                self.contest
+                    .say(&format!("{name} answers on its link only, no relay"));
                 return Ok(());
             }
         }
-        let name = entrant.server.name();
         entrant.process = None;
         let log = self.contest.scratch().join(format!("dhcp{number}.log"));
         let last = last_words(&log);
@@ -200,7 +220,7 @@ impl Dhcp<'_> {
                 timer: Duration::from_secs(1),
                 tries: 5,
                 limit: FILL,
-                way: way(),
+                way: if entrant.relayed { way() } else { broadcast() },
             };
             let report = entrant
                 .there
@@ -260,9 +280,11 @@ impl Dhcp<'_> {
             forks: false,
             memory: false,
         };
-        let relayed = load.clone();
-        self.contest
-            .sample(&subject, &entrant.there, || figures(&relayed))?;
+        if entrant.relayed {
+            let relayed = load.clone();
+            self.contest
+                .sample(&subject, &entrant.there, || figures(&relayed))?;
+        }
         if leases == 0 && !is_ideal {
             load.way = broadcast();
             load.first = FIRST + 0x80_0000 + repetition * 0x1_0000;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::load::mac;
-use crate::bench::debian::{self, Program};
+use crate::bench::debian::{self, Peer, Program};
 use crate::bench::{part, population};
 
 /// The server's own address; a relay's.
@@ -86,12 +86,9 @@ impl Server {
     }
 }
 
-/// The peers that can be had, and a line for each that cannot.
-pub(super) fn find(
-    work_dir: &Path,
-    mut leave_out: impl FnMut(&str, &anyhow::Error),
-) -> Vec<Server> {
-    let known: [(&str, &[&str], &str, fn(Program) -> Server); 3] = [
+/// The peers that can be had; `leave_out` is told of the others.
+pub(super) fn find(work_dir: &Path, leave_out: impl FnMut(&str, &anyhow::Error)) -> Vec<Server> {
+    let peers: [Peer<Server>; 3] = [
         (
             "Kea",
             &["kea-dhcp4-server", "kea-common"],
@@ -111,14 +108,7 @@ pub(super) fn find(
             Server::Isc,
         ),
     ];
-    let mut found = Vec::new();
-    for (name, packages, path, server) in known {
-        match debian::program(work_dir, packages, path) {
-            Ok(program) => found.push(server(program)),
-            Err(error) => leave_out(name, &error),
-        }
-    }
-    found
+    debian::find(work_dir, peers, leave_out)
 }
 
 fn kea(program: &Program, dir: &Path) -> Result<Command> {

@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::load::{self, Load};
 use crate::bench::contest::{Contest, Figures, Options, Outcome, Subject};
-use crate::bench::debian::{self, Program};
+use crate::bench::debian::{self, Peer, Program};
 use crate::bench::figures::{count, milliseconds, real};
 use crate::bench::files::TestFiles;
 use crate::bench::population;
@@ -77,13 +77,19 @@ fn nginx(program: &Program, files: &TestFiles, scratch: &Path) -> Result<Command
     Ok(command)
 }
 
-fn find(work_dir: &Path) -> Result<Program> {
-    debian::program(work_dir, &["nginx", "nginx-common"], "usr/sbin/nginx")
+fn find(work_dir: &Path, leave_out: impl FnMut(&str, &anyhow::Error)) -> Vec<Server> {
+    let nginx: Peer<Server> = (
+        "nginx",
+        &["nginx", "nginx-common"],
+        "usr/sbin/nginx",
+        Server::Nginx,
+    );
+    debian::find(work_dir, [nginx], leave_out)
 }
 
 /// Brings the peer, if it can be had; [`run`] says if it cannot.
 pub fn fetch(work_dir: &Path) {
-    let _ = find(work_dir);
+    find(work_dir, |_, _| {});
 }
 
 /// Compares, and prints the table.
@@ -94,11 +100,10 @@ pub fn fetch(work_dir: &Path) {
 pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
     let mut contest = Contest::new(options, scratch)?;
     let files = TestFiles::create(scratch, &[4 * MIB, 32 * MIB])?;
-    let mut servers = vec![Server::Bootd];
-    match find(work_dir) {
-        Ok(program) => servers.push(Server::Nginx(program)),
-        Err(error) => contest.say(&format!("nginx is left out: {error:#}")),
-    }
+    let mut servers = find(work_dir, |name, why| {
+        contest.say(&format!("{name} is left out: {why:#}"));
+    });
+    servers.push(Server::Bootd);
     servers.retain(|it| options.wants(it.name()));
     let mut entrants = Vec::new();
     for (number, server) in servers.into_iter().enumerate() {

@@ -111,9 +111,9 @@ impl Ideal {
         let mut looked = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             match self.epoll.take() {
-                None => self.from_shared(&mut inbox, &mut outbox)?,
+                None => self.take_shared(&mut inbox, &mut outbox)?,
                 Some(epoll) => {
-                    self.from_own(&epoll, &mut inbox, &mut outbox)?;
+                    self.take_own(&epoll, &mut inbox, &mut outbox)?;
                     self.epoll = Some(epoll);
                 }
             }
@@ -127,7 +127,7 @@ impl Ideal {
         Ok(())
     }
 
-    fn from_shared(&mut self, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<()> {
+    fn take_shared(&mut self, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<()> {
         let came = inbox.receive(&self.socket, BATCH)?;
         let now = Instant::now();
         for index in 0..came {
@@ -138,7 +138,7 @@ impl Ideal {
         Ok(())
     }
 
-    fn from_own(&mut self, epoll: &Epoll, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<()> {
+    fn take_own(&mut self, epoll: &Epoll, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<()> {
         let mut events = [EpollEvent::empty(); 256];
         let ready = match epoll.wait(&mut events, EpollTimeout::from(TICK_MS)) {
             Ok(ready) => ready,

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::bench::debian::{self, Program};
+use crate::bench::debian::{self, Peer, Program};
 use crate::bench::files::TestFiles;
 use crate::bench::table::BOOTD;
 use crate::bench::{part, population};
@@ -115,27 +115,24 @@ fn dnsmasq(program: &Program, root: &Path, scratch: &Path) -> Command {
     command
 }
 
-/// The peers that can be had, and a line for each that cannot.
-pub(super) fn find(
-    work_dir: &Path,
-    mut leave_out: impl FnMut(&str, &anyhow::Error),
-) -> Vec<Server> {
-    let known: [(&str, &str, &str, fn(Program) -> Server); 3] = [
-        ("tftpd-hpa", "tftpd-hpa", "usr/sbin/in.tftpd", Server::Hpa),
+/// The peers that can be had; `leave_out` is told of the others.
+pub(super) fn find(work_dir: &Path, leave_out: impl FnMut(&str, &anyhow::Error)) -> Vec<Server> {
+    let peers: [Peer<Server>; 3] = [
+        (
+            "tftpd-hpa",
+            &["tftpd-hpa"],
+            "usr/sbin/in.tftpd",
+            Server::Hpa,
+        ),
         (
             "dnsmasq",
-            "dnsmasq-base",
+            &["dnsmasq-base"],
             "usr/sbin/dnsmasq",
             Server::Dnsmasq,
         ),
-        ("atftpd", "atftpd", "usr/sbin/atftpd", Server::Atftpd),
+        ("atftpd", &["atftpd"], "usr/sbin/atftpd", Server::Atftpd),
     ];
-    let mut found = vec![Server::AsyncTftp];
-    for (name, package, path, server) in known {
-        match debian::program(work_dir, &[package], path) {
-            Ok(program) => found.push(server(program)),
-            Err(error) => leave_out(name, &error),
-        }
-    }
+    let mut found = debian::find(work_dir, peers, leave_out);
+    found.push(Server::AsyncTftp);
     found
 }
