@@ -1,6 +1,7 @@
 //! The limit of this machine: a TFTP server that does nothing but the packets. Its files are in
 //! memory, nothing is checked, nothing logged. It does send again after 20 ms, so that it also
-//! shows what recovery could cost.
+//! shows what recovery could cost; later where answers take longer, so that a busy machine does
+//! not make it send everything twice.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -19,7 +20,7 @@ use crate::bench::figures::count;
 use crate::bench::wire::{self, BATCH, Inbox, Outbox};
 
 /// When a window is sent again, times one more than it has been already.
-const TIMER: Duration = Duration::from_millis(20);
+pub(super) const TIMER: Duration = Duration::from_millis(20);
 /// How many times at most, and the longest wait in timers.
 const TRIES: u32 = 50;
 const LONGEST: u32 = 10;
@@ -55,6 +56,13 @@ struct Session {
     sent: u64,
     last: u64,
     tries: u32,
+    /// Whether this window, and the one before it, were sent more than once. Then a second
+    /// acknowledgement may be to a second copy, and asks for nothing.
+    again: bool,
+    again_before: bool,
+    /// From a window to its acknowledgement, smoothed.
+    round_trip: Duration,
+    sent_at: Instant,
     deadline: Instant,
 }
 
@@ -183,11 +191,12 @@ impl Ideal {
                 let Some(session) = self.sessions.get_mut(&key(from)) else {
                     return Ok(());
                 };
-                match session.acknowledged(number) {
+                match session.acknowledged(number, now) {
                     Step::Nothing => {}
                     Step::Send => {
                         session.tries = 0;
-                        session.deadline = now + TIMER;
+                        session.sent_at = now;
+                        session.deadline = now + session.timer();
                         session.send(&self.socket, outbox)?;
                     }
                     Step::End => {
@@ -244,7 +253,8 @@ impl Ideal {
                 continue;
             }
             session.tries += 1;
-            session.deadline = now + TIMER * (session.tries + 1).min(LONGEST);
+            session.again = true;
+            session.deadline = now + session.timer() * (session.tries + 1).min(LONGEST);
             if session.sent == 0 {
                 session.send_grant(&self.socket)?;
             } else {
@@ -295,11 +305,19 @@ impl Session {
             base: 1,
             sent: 0,
             tries: 0,
+            again: false,
+            again_before: false,
+            round_trip: Duration::ZERO,
+            sent_at: now,
             deadline: now + TIMER,
         }
     }
 
-    fn acknowledged(&mut self, number: u16) -> Step {
+    fn timer(&self) -> Duration {
+        TIMER.max(self.round_trip * 3)
+    }
+
+    fn acknowledged(&mut self, number: u16, now: Instant) -> Step {
         let base = u16::try_from((self.base - 1) & 0xffff).unwrap_or(0);
         let blocks = u64::from(number.wrapping_sub(base));
         if self.sent == 0 {
@@ -316,15 +334,18 @@ impl Session {
         if blocks == 0 {
             // In lock step a second one asks for nothing (RFC 1123, section 4.2.3.1); in a
             // window its first block is missing.
-            return if self.window == 1 {
-                Step::Nothing
-            } else {
-                Step::Send
-            };
+            if self.window == 1 || self.again || self.again_before {
+                return Step::Nothing;
+            }
+            self.again = true;
+            return Step::Send;
         }
         if acknowledged >= self.last {
             return Step::End;
         }
+        // From its first sending, so never too short.
+        self.round_trip = (self.round_trip * 3 + now.duration_since(self.sent_at)) / 4;
+        self.again_before = std::mem::take(&mut self.again);
         self.base = acknowledged + 1;
         Step::Send
     }

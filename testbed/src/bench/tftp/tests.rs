@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::ideal::{Ideal, Sockets};
+use super::ideal::{Ideal, Sockets, TIMER};
 use super::load::{self, Load, Report};
 use super::transfer::Wanted;
 
@@ -84,7 +84,7 @@ fn what_differs_is_found() {
 }
 
 #[test]
-fn losses_follow_the_seed_and_are_made_good() {
+fn losses_are_made_good_by_the_server() {
     let lossy = Load {
         loss: 0.05,
         transfers: 10,
@@ -93,22 +93,20 @@ fn losses_follow_the_seed_and_are_made_good() {
     for sockets in [Sockets::Shared, Sockets::Own] {
         let report = measure(sockets, &lossy, 1);
         assert_eq!((report.done, report.failed), (10, 0));
-        // In lock step with one client, what is lost is sent again and nothing else is, so how
-        // many are lost follows from the seed alone: of 1,020 answers and what replaces them.
-        let again = measure(sockets, &lossy, 1);
-        assert_eq!(report.lost, again.lost);
-        assert!((30..=90).contains(&report.lost), "{}", report.lost);
-        assert_eq!(report.timeouts, 0, "the server sends again by itself");
         assert_eq!((report.counts.gaps, report.counts.bytes), (0, 1_000_000));
+        // Of 1,020 answers and what replaced them.
+        assert!((25..=100).contains(&report.lost), "{}", report.lost);
+        assert_eq!(report.timeouts, 0, "the server sends again by itself");
+        // In lock step each loss waits for the server's timer; a block that came twice because
+        // this machine was busy may have saved a few.
+        let lost = u32::try_from(report.lost).unwrap();
+        assert!(report.elapsed > TIMER * lost / 2, "{:?}", report.elapsed);
     }
-    let report = measure(
-        Sockets::Shared,
-        &Load {
-            loss: 0.05,
-            ..load(10, 8)
-        },
-        1,
-    );
+    let lossy = Load {
+        loss: 0.05,
+        ..load(10, 8)
+    };
+    let report = measure(Sockets::Shared, &lossy, 1);
     assert_eq!((report.done, report.failed), (30, 0));
     assert!(report.counts.gaps > 0);
 }
