@@ -26,6 +26,15 @@ impl Netns {
         Ok(ip(&format!("-n {} {command}", self.0))?)
     }
 
+    /// An interface beyond loopback, with an address: tftpd-hpa takes none, not even its own, in a
+    /// place that has nothing but loopback (getaddrinfo(3), AI_ADDRCONFIG).
+    pub(super) fn add_interface(&self) -> Result<()> {
+        self.ip("link add v0 type veth peer name v1")?;
+        self.ip("address add 10.78.0.1/24 dev v0")?;
+        self.ip("link set v0 up")?;
+        self.ip("link set v1 up")
+    }
+
     /// A cable from here to `other`: its ends are `near` here and `far` there, up, each with an
     /// address and prefix length.
     pub(super) fn cable(&self, other: &Netns, near: (&str, &str), far: (&str, &str)) -> Result<()> {

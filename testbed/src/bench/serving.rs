@@ -31,6 +31,7 @@ pub(super) fn start<S>(
     answers: impl Fn() -> bool + Sync,
 ) -> Result<Option<Entrant<S>>> {
     let netns = Netns::new(&format!("files{number}"))?;
+    netns.add_interface()?;
     let log = contest.scratch().join(format!("files{number}.log"));
     let mut process = Process::spawn(&mut command, &netns, contest.server_cpu(), &log)?;
     let begun = Instant::now();
