@@ -49,10 +49,12 @@ pub(super) struct Row {
 /// What a contestant did in one repetition.
 type ByRepetition = BTreeMap<u32, f64>;
 
-/// A contestant's result, and whether all of its samples were disturbed.
+/// A contestant's result, whether all of its samples were disturbed, and whether something went
+/// wrong in one of them.
 struct Result {
     all: ByRepetition,
     disturbed: bool,
+    failed: bool,
 }
 
 impl Result {
@@ -120,6 +122,7 @@ impl Row {
             let all = result.all.iter().filter_map(|(at, it)| ratio(*at, *it));
             result.all = all.collect();
             result.disturbed |= under.disturbed;
+            result.failed |= under.failed;
         }
         (!result.all.is_empty()).then_some(result)
     }
@@ -136,7 +139,12 @@ impl Row {
         let all: ByRepetition = valid
             .filter_map(|it| Some((it.repetition, (self.figure)(&it.figures)?)))
             .collect();
-        (!all.is_empty()).then_some(Result { all, disturbed })
+        let failed = here().any(|it| it.note.is_some());
+        (!all.is_empty()).then_some(Result {
+            all,
+            disturbed,
+            failed,
+        })
     }
 
     /// The best of these contestants.
@@ -223,7 +231,8 @@ impl Row {
 impl Result {
     fn text(&self) -> String {
         let mark = if self.disturbed { "~" } else { "" };
-        format!("{mark}{}", number(self.middle()))
+        let failed = if self.failed { "!" } else { "" };
+        format!("{mark}{}{failed}", number(self.middle()))
     }
 }
 
@@ -292,12 +301,15 @@ mod tests {
         let samples = [
             sample("bootd", 0, 5.0, 0.5),
             sample("bootd", 1, 1234.0, 0.0),
-            sample("kea", 0, 7.0, 0.5),
+            Sample {
+                note: Some("3 gave up".into()),
+                ..sample("kea", 0, 7.0, 0.5)
+            },
         ];
         let row = row(Goal::Value(1000.0), Better::Lower);
         assert_eq!(
             row.render(&samples),
-            "| work, 1/s | ~7.00 (kea) | - | 1,234 | - | - | ≤ 1000 | **no** |\n"
+            "| work, 1/s | ~7.00! (kea) | - | 1,234 | - | - | ≤ 1000 | **no** |\n"
         );
     }
 }

@@ -208,7 +208,7 @@ impl Dhcp<'_> {
 
     /// Those that cannot read leases from a file get them by being asked.
     fn fill(&mut self, leases: usize) -> Result<()> {
-        for entrant in &self.entrants {
+        for entrant in &mut self.entrants {
             let asked = matches!(entrant.server, Server::Bootd(_));
             if leases == 0 || !asked || entrant.process.is_none() {
                 continue;
@@ -226,8 +226,12 @@ impl Dhcp<'_> {
                 .there
                 .inside(self.contest.load_cpu(), || load::run(&load))?;
             let (name, done) = (entrant.server.name(), report.done);
-            self.contest
-                .say(&format!("{name} has {done} of {leases} leases"));
+            if done < load.clients {
+                entrant.process = None;
+                self.contest.say(&format!(
+                    "{name} is left out: it has {done} of {leases} leases"
+                ));
+            }
         }
         Ok(())
     }
