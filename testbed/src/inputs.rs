@@ -1,7 +1,7 @@
 //! Debian packages as input: what the composites, the boot images and the self test are
 //! made of. Fetched with `apt-get download`, which checks them, and kept by version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -109,35 +109,64 @@ impl Packages {
 /// # Errors
 /// apt does not know a package or cannot fetch it.
 pub fn fetch(directory: &Path) -> Result<Packages, InputsError> {
-    make_directory(directory)?;
     let depends = run(
         Command::new("apt-cache").args(["depends", "--important", KERNEL]),
         "apt-cache",
     )?;
     let kernel = dependency(&depends).ok_or_else(|| unknown(KERNEL))?;
     let names: Vec<&str> = PACKAGES.into_iter().chain([kernel.as_str()]).collect();
-    let uris = run(apt_get().arg("--print-uris").args(&names), "apt-get")?;
+    let files = download(directory, &names)?;
+    Ok(Packages { kernel, files })
+}
+
+/// Brings the current versions of these packages into `directory`, unless they are there; their
+/// files by package.
+///
+/// # Errors
+/// apt does not know a package or cannot fetch it.
+pub fn download(
+    directory: &Path,
+    names: &[&str],
+) -> Result<BTreeMap<String, PathBuf>, InputsError> {
+    make_directory(directory)?;
+    let uris = run(apt_get().arg("--print-uris").args(names), "apt-get")?;
     let available = files(&uris);
     let mut found = BTreeMap::new();
     let mut missing = Vec::new();
     for name in names {
-        let (file, size) = available.get(name).ok_or_else(|| unknown(name))?;
+        let (file, size) = available.get(*name).ok_or_else(|| unknown(name))?;
         let path = directory.join(file);
         if !path
             .metadata()
             .is_ok_and(|metadata| metadata.len() == *size)
         {
-            missing.push(name);
+            missing.push(*name);
         }
-        found.insert(name.to_owned(), path);
+        found.insert((*name).to_owned(), path);
     }
     if !missing.is_empty() {
         run(apt_get().args(&missing).current_dir(directory), "apt-get")?;
     }
-    Ok(Packages {
-        kernel,
-        files: found,
-    })
+    Ok(found)
+}
+
+/// The libraries that these packages need, directly or not, and that are not installed here.
+///
+/// # Errors
+/// apt does not know a package.
+pub fn missing_libraries(names: &[&str]) -> Result<Vec<String>, InputsError> {
+    let mut depends = Command::new("apt-cache");
+    depends.args(["depends", "--recurse", "--important"]);
+    depends.args(["--no-conflicts", "--no-breaks", "--no-replaces"]);
+    let needed = run(depends.args(names), "apt-cache")?;
+    let mut query = Command::new("dpkg-query");
+    query.args([
+        "--show",
+        "--showformat",
+        "${Package} ${db:Status-Status}\\n",
+    ]);
+    let installed = run(&mut query, "dpkg-query")?;
+    Ok(not_installed(&needed, &installed))
 }
 
 /// Unpacks a package's files below `target`, which is made if it is not there.
@@ -200,6 +229,21 @@ fn dependency(text: &str) -> Option<String> {
     Some(line.to_owned())
 }
 
+/// The libraries among the packages that `apt-cache depends --recurse` has a paragraph for, without
+/// those that dpkg-query says are installed.
+fn not_installed(needed: &str, installed: &str) -> Vec<String> {
+    let installed: BTreeSet<&str> = installed
+        .lines()
+        .filter_map(|line| line.strip_suffix(" installed"))
+        .collect();
+    let libraries: BTreeSet<&str> = needed
+        .lines()
+        .filter(|line| line.starts_with("lib") && !line.contains(':'))
+        .filter(|name| !installed.contains(name))
+        .collect();
+    libraries.into_iter().map(str::to_owned).collect()
+}
+
 /// File name and size in bytes by package, from `apt-get download --print-uris`: lines of
 /// `'URI' FILE SIZE HASH`, where FILE begins with the package's name and `_`.
 fn files(uris: &str) -> BTreeMap<String, (String, u64)> {
@@ -223,6 +267,10 @@ mod tests {
         let expected = "linux-image-6.1.0-56-cloud-amd64";
         assert_eq!(dependency(depends).as_deref(), Some(expected));
         assert_eq!(dependency("N: nothing"), None);
+        let needed =
+            "server\n  Depends: libone\n |Depends: libtwo\nlibtwo\nlibone\nlibc6\nadduser\n";
+        let here = "libc6 installed\nlibtwo not-installed\n";
+        assert_eq!(not_installed(needed, here), ["libone", "libtwo"]);
         let uris = "'http://host/pool/b_1.deb' busybox-static_1%3a1.35_amd64.deb 928188 SHA256:3d\n\
                     W: something\n\
                     'http://host/pool/z_1.deb' zlib1g_1_amd64.deb 12 SHA256:3e\n";

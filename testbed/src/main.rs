@@ -58,7 +58,7 @@ enum Task {
     /// Test the test bed itself: real firmware reaches the network, a power cut loses
     /// exactly what was not flushed
     Selftest(MachineOptions),
-    /// Measure the master by itself, on loopback: no machines, no root
+    /// Measure the master: by itself, or side by side with its peers
     Bench {
         /// What is measured
         #[command(subcommand)]
@@ -76,6 +76,15 @@ enum Figure {
         #[arg(long, value_name = "N", default_value_t = 1000)]
         nodes: u16,
     },
+    /// DHCP side by side with Kea, dnsmasq and ISC dhcpd
+    Dhcp(bench::contest::Options),
+    /// TFTP side by side with tftpd-hpa, dnsmasq, atftpd and async-tftp
+    Tftp(bench::contest::Options),
+    /// HTTP side by side with nginx
+    Http(bench::contest::Options),
+    /// A contestant
+    #[command(subcommand, hide = true)]
+    Part(bench::part::Part),
 }
 
 fn main() -> Result<ExitCode> {
@@ -94,14 +103,57 @@ fn main() -> Result<ExitCode> {
         Task::E2e { from, accel } => {
             in_lab(|mut lab| e2e::run(&mut lab, accel, from, &work_dir).map(|()| ExitCode::SUCCESS))
         }
-        Task::Bench { what } => {
-            match what {
-                Figure::Verify(options) => bench::verify::run(&options)?,
-                Figure::Memory { nodes } => bench::memory::run(nodes)?,
+        Task::Bench { what } => measure(what, &work_dir),
+        Task::Selftest(options) => in_lab(|lab| self_test(lab, &options, &work_dir)),
+    }
+}
+
+fn measure(what: Figure, work_dir: &Path) -> Result<ExitCode> {
+    match what {
+        Figure::Verify(options) => bench::verify::run(&options)?,
+        Figure::Memory { nodes } => bench::memory::run(nodes)?,
+        Figure::Part(part) => part.run()?,
+        Figure::Dhcp(options) => {
+            return side_by_side(work_dir, &options, bench::dhcp::fetch, bench::dhcp::run);
+        }
+        Figure::Tftp(options) => {
+            return side_by_side(work_dir, &options, bench::tftp::fetch, bench::tftp::run);
+        }
+        Figure::Http(options) => {
+            return side_by_side(work_dir, &options, bench::http::fetch, bench::http::run);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Compares in a lab, with a directory on the disk that goes with it however it ends.
+fn side_by_side(
+    work_dir: &Path,
+    options: &bench::contest::Options,
+    fetch: fn(&Path),
+    run: fn(&bench::contest::Options, &Path, &Path) -> Result<()>,
+) -> Result<ExitCode> {
+    if !lab::is_inside() {
+        fetch(work_dir);
+    }
+    let scratch = |outer: u32| work_dir.join(format!("bench-{outer}"));
+    match lab::enter()? {
+        Side::Outside(code) => {
+            let scratch = scratch(std::process::id());
+            match std::fs::remove_dir_all(&scratch) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).with_context(|| format!("remove {}", scratch.display()))
+                }
+                Ok(()) | Err(_) => Ok(code),
             }
+        }
+        Side::Inside(lab) => {
+            let scratch = scratch(lab.outer());
+            std::fs::create_dir_all(&scratch)?;
+            let scratch = std::fs::canonicalize(scratch)?;
+            run(options, work_dir, &scratch)?;
             Ok(ExitCode::SUCCESS)
         }
-        Task::Selftest(options) => in_lab(|lab| self_test(lab, &options, &work_dir)),
     }
 }
 

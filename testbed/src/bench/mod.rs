@@ -1,10 +1,25 @@
-//! The master measured by itself: the real `bootd` on loopback, a catalog full of nodes, no
-//! machines and no root.
+//! The master measured: by itself ([`verify`], [`memory`]: on loopback, without root), and side by
+//! side with its peers and with what this machine can do at most ([`dhcp`], [`tftp`], [`http`]: in
+//! a private network). No machines.
 
+pub mod contest;
+mod debian;
+pub mod dhcp;
+mod figures;
+mod files;
+pub mod http;
 mod load;
 pub mod memory;
+mod netns;
+pub mod part;
+mod population;
 mod proc;
+mod process;
+mod serving;
+mod table;
+pub mod tftp;
 pub mod verify;
+mod wire;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -12,13 +12,14 @@ mod router;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 
+pub(crate) use network::ip;
 pub use network::{GATEWAY, NetworkError, PREFIX_LENGTH, Tap};
 
 /// Set for the inner process: the outer one's process id, as seen outside.
@@ -66,6 +67,12 @@ pub struct Lab {
     taps: usize,
 }
 
+/// Whether this process is the inner one: the network of this machine is out of its reach.
+#[must_use]
+pub fn is_inside() -> bool {
+    std::env::var_os(OUTER).is_some()
+}
+
 /// Starts this program again in a lab, with the same arguments and environment. Call it
 /// early, before there are threads.
 ///
@@ -80,12 +87,38 @@ pub fn enter() -> Result<Side, LabError> {
     }
     let namespaces = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
     unshare(namespaces).map_err(|errno| failed("make private namespaces", errno.into()))?;
+    let signals: SigSet = [
+        Signal::SIGCHLD,
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+    ]
+    .into_iter()
+    .collect();
+    signals
+        .thread_block()
+        .map_err(|errno| failed("hold back signals", errno.into()))?;
     let status = Command::new("/proc/self/exe")
         .args(std::env::args_os().skip(1))
         .env(OUTER, std::process::id().to_string())
-        .status()
+        .spawn()
+        .and_then(|inner| outlive(inner, &signals))
         .map_err(|error| failed("start this program again", error))?;
     Ok(Side::Outside(exit_code(status)))
+}
+
+/// Waits for the inner process. Told to end, this one ends the inner one first, and then goes on:
+/// its caller may have something to put away.
+fn outlive(mut inner: Child, signals: &SigSet) -> io::Result<ExitStatus> {
+    loop {
+        if signals.wait()? != Signal::SIGCHLD {
+            inner.kill()?;
+            return inner.wait();
+        }
+        if let Some(status) = inner.try_wait()? {
+            return Ok(status);
+        }
+    }
 }
 
 /// As a shell gives it: 128 and the signal's number for one that was killed.
@@ -101,6 +134,10 @@ fn failed(what: &'static str, source: io::Error) -> LabError {
 impl Lab {
     /// Makes the inner process at home: tied to the outer one, own mounts, network up.
     fn settle(outer: u32) -> Result<Self, LabError> {
+        // The outer one's mask came along.
+        SigSet::all()
+            .thread_unblock()
+            .map_err(|errno| failed("take signals", errno.into()))?;
         prctl::set_pdeathsig(Signal::SIGKILL)
             .map_err(|errno| failed("be tied to the outer process", errno.into()))?;
         // It may have died before that. This is still the outer world's /proc.
@@ -113,6 +150,12 @@ impl Lab {
         network::build()?;
         router::start(network::BRIDGE).map_err(|error| failed("answer as a router", error))?;
         Ok(Lab { outer, taps: 0 })
+    }
+
+    /// The process id of the outer process, as seen outside.
+    #[must_use]
+    pub fn outer(&self) -> u32 {
+        self.outer
     }
 
     /// A directory for sockets and passing files: private, in memory, gone with the lab.

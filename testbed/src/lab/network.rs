@@ -28,7 +28,8 @@ pub enum NetworkError {
     },
 }
 
-fn ip(command: &str) -> Result<(), NetworkError> {
+/// Runs the `ip` command with these arguments.
+pub(crate) fn ip(command: &str) -> Result<(), NetworkError> {
     let output = Command::new("ip").args(command.split(' ')).output()?;
     if output.status.success() {
         return Ok(());
