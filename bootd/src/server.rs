@@ -315,19 +315,6 @@ impl Shared {
         });
     }
 
-    fn spawn_task(
-        &self,
-        name: &'static str,
-        run: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-    ) {
-        let failed = self.failed.clone();
-        tokio::spawn(async move {
-            if let Err(problem) = run.await {
-                let _ = failed.send(problem.context(name)).await;
-            }
-        });
-    }
-
     fn write_counters(&self, tftp: Arc<tftp::Counters>) {
         let (counters, recorder) = (Arc::clone(&self.counters), self.recorder.clone());
         tokio::spawn(async move {
