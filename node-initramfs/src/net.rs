@@ -227,10 +227,8 @@ impl Line {
             match command {
                 Command::SendBroadcast(bytes) => self.send(Ipv4Addr::BROADCAST, &bytes),
                 Command::SendUnicast(server, bytes) => self.send(server, &bytes),
-                Command::Configure(lease) => {
-                    self.configure(&lease)?;
-                    bound = Some(lease);
-                }
+                Command::Configure(lease) => self.configure(&lease)?,
+                Command::Settled(lease) => bound = Some(lease),
                 // The address stays until there is another: a node whose server is gone must
                 // not lose its network for it.
                 Command::Deconfigure => {}

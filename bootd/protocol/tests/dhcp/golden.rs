@@ -105,7 +105,9 @@ fn init_sends_what_the_fixtures_hold() {
                 client::Command::SendBroadcast(bytes) | client::Command::SendUnicast(_, bytes) => {
                     sent = bytes
                 }
-                client::Command::Configure(_) | client::Command::Deconfigure => {}
+                client::Command::Configure(_)
+                | client::Command::Settled(_)
+                | client::Command::Deconfigure => {}
             }
         }
         let made = to_hex(&sent);

@@ -96,6 +96,7 @@ impl Wire {
                         self.send(End::Server, &bytes);
                     }
                     client::Command::Configure(lease) => self.configured[index] = Some(lease),
+                    client::Command::Settled(_) => {}
                     client::Command::Deconfigure => self.configured[index] = None,
                 }
             }

@@ -5,6 +5,7 @@
 //! | selecting | an offer; one that names a master is taken at once, another only when no better one comes before the next packet is due | requesting |
 //! | requesting | the chosen server's ACK | bound; selecting after 4 packets |
 //! | rebooting | an ACK for the address of the last boot | bound; after 2 packets the remembered lease is used as it is, for a node boots without its master |
+//! | informing | an answer that names a master: the lease's server did not, and none is remembered; a boot server beside it may | bound; after 2 packets bound without |
 //! | bound | T1 | renewing |
 //! | renewing | its server's ACK, until T2 | rebinding |
 //! | rebinding | any server's ACK, until the lease ends | selecting |
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use lease::LeaseInfo;
 
+use super::hint::MasterHint;
 use super::packet::{Answer, AnswerKind};
 use crate::identity::{Arch, Firmware, Mac, SystemUuid};
 use question::Question;
@@ -30,6 +32,9 @@ const REQUESTS: u32 = 4;
 
 /// Packets for the address of the last boot before the remembered lease is used.
 const REBOOTS: u32 = 2;
+
+/// Packets that ask for a master before the client does without.
+const INFORMS: u32 = 2;
 
 /// Pause after a NAK.
 const AFTER_NAK: Duration = Duration::from_secs(1);
@@ -59,6 +64,9 @@ pub enum Command {
     /// Configure the interface like this, in the place of what it has. Comes again with every
     /// renewal.
     Configure(LeaseInfo),
+    /// The interface has what it is to have, and this is all that is known. Comes after every
+    /// [`Command::Configure`], at once or when it is known where the master is.
+    Settled(LeaseInfo),
     /// Take the address off the interface: the lease has ended or was refused.
     Deconfigure,
 }
@@ -68,6 +76,7 @@ enum State {
     Selecting { fallback: Option<Answer> },
     Requesting { chosen: Answer },
     Rebooting { remembered: LeaseInfo },
+    Informing { lease: LeaseInfo },
     Bound { lease: LeaseInfo },
     Renewing { lease: LeaseInfo },
     Rebinding { lease: LeaseInfo },
@@ -162,6 +171,8 @@ impl Client {
                 self.use_remembered(remembered, now);
             }
             state @ State::Rebooting { .. } => self.ask_again(state, now),
+            State::Informing { lease } if self.attempts >= INFORMS => self.settle(lease),
+            state @ State::Informing { .. } => self.ask_again(state, now),
             State::Bound { lease } => self.begin(State::Renewing { lease }, now),
             State::Renewing { lease } if now >= lease.rebind_at() => {
                 self.begin(State::Rebinding { lease }, now);
@@ -179,9 +190,7 @@ impl Client {
     /// The edge found (RFC 5227) that somebody else uses the leased address: it is declined,
     /// and another one is asked for after 10 seconds. Nothing if there is no lease.
     pub fn handle_conflict(&mut self, now: Duration) {
-        let (State::Bound { lease } | State::Renewing { lease } | State::Rebinding { lease }) =
-            &self.state
-        else {
+        let Some(lease) = self.lease() else {
             return;
         };
         let question = Question::Decline {
@@ -210,9 +219,10 @@ impl Client {
     #[must_use]
     pub fn lease(&self) -> Option<&LeaseInfo> {
         match &self.state {
-            State::Bound { lease } | State::Renewing { lease } | State::Rebinding { lease } => {
-                Some(lease)
-            }
+            State::Informing { lease }
+            | State::Bound { lease }
+            | State::Renewing { lease }
+            | State::Rebinding { lease } => Some(lease),
             State::Selecting { .. }
             | State::Requesting { .. }
             | State::Rebooting { .. }
@@ -243,34 +253,59 @@ impl Client {
             (State::Requesting { chosen }, kind) => {
                 let theirs = answer.server_id == chosen.server_id;
                 let ip = chosen.yiaddr;
-                theirs && self.conclude(kind, &answer, ip, now)
+                theirs && self.conclude(kind, &answer, (ip, None), now)
             }
             (State::Rebooting { remembered }, kind) => {
-                let ip = remembered.address;
-                self.conclude(kind, &answer, ip, now)
+                let had = (remembered.address, remembered.master);
+                self.conclude(kind, &answer, had, now)
+            }
+            (State::Informing { lease }, AnswerKind::Ack) if answer.master.is_some() => {
+                lease.master = answer.master;
+                let lease = lease.clone();
+                self.settle(lease);
+                true
             }
             (State::Renewing { lease }, kind) => {
                 let theirs = answer.server_id == lease.server;
-                let ip = lease.address;
-                theirs && self.conclude(kind, &answer, ip, now)
+                let had = (lease.address, lease.master);
+                theirs && self.conclude(kind, &answer, had, now)
             }
             (State::Rebinding { lease }, kind) => {
-                let ip = lease.address;
-                self.conclude(kind, &answer, ip, now)
+                let had = (lease.address, lease.master);
+                self.conclude(kind, &answer, had, now)
             }
-            (State::Selecting { .. } | State::Bound { .. } | State::Pausing, _) => false,
+            (
+                State::Selecting { .. }
+                | State::Informing { .. }
+                | State::Bound { .. }
+                | State::Pausing,
+                _,
+            ) => false,
         }
     }
 
-    /// An ACK of `ip` binds, a NAK ends; anything else is no answer.
-    fn conclude(&mut self, kind: AnswerKind, answer: &Answer, ip: Ipv4Addr, now: Duration) -> bool {
+    /// An ACK of the address binds, a NAK ends; anything else is no answer. `had` is the address
+    /// that was asked for, and the master that an earlier lease named: a server that is not ours
+    /// says nothing of one.
+    fn conclude(
+        &mut self,
+        kind: AnswerKind,
+        answer: &Answer,
+        had: (Ipv4Addr, Option<MasterHint>),
+        now: Duration,
+    ) -> bool {
+        let (ip, master) = had;
         match kind {
             AnswerKind::Offer => false,
             AnswerKind::Ack => match LeaseInfo::from_answer(answer, self.began) {
-                Some(lease) if lease.address == ip => {
+                Some(mut lease) if lease.address == ip => {
+                    lease.master = lease.master.or(master);
                     self.commands.push_back(Command::Configure(lease.clone()));
-                    self.wake = lease.renew_at();
-                    self.state = State::Bound { lease };
+                    if lease.master.is_some() {
+                        self.settle(lease);
+                    } else {
+                        self.begin(State::Informing { lease }, now);
+                    }
                     true
                 }
                 Some(_) | None => false,
@@ -285,6 +320,12 @@ impl Client {
         }
     }
 
+    fn settle(&mut self, lease: LeaseInfo) {
+        self.commands.push_back(Command::Settled(lease.clone()));
+        self.wake = lease.renew_at();
+        self.state = State::Bound { lease };
+    }
+
     fn discover(&mut self, now: Duration) {
         self.begin(State::Selecting { fallback: None }, now);
     }
@@ -294,6 +335,8 @@ impl Client {
     fn use_remembered(&mut self, remembered: LeaseInfo, now: Duration) {
         self.commands
             .push_back(Command::Configure(remembered.clone()));
+        self.commands
+            .push_back(Command::Settled(remembered.clone()));
         self.begin(State::Rebinding { lease: remembered }, now);
     }
 
@@ -327,6 +370,7 @@ impl Client {
                 let ip = remembered.address;
                 (Question::Reboot { ip }, None, soon)
             }
+            State::Informing { lease } => (Question::Inform { ip: lease.address }, None, soon),
             State::Renewing { lease } => {
                 let ip = lease.address;
                 let wake = timing::again(now, lease.rebind_at());

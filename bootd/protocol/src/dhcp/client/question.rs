@@ -32,6 +32,8 @@ pub(super) enum Question {
     Select { server: Ipv4Addr, ip: Ipv4Addr },
     /// I had this address at my last boot.
     Reboot { ip: Ipv4Addr },
+    /// I have this address: where is a master?
+    Inform { ip: Ipv4Addr },
     /// I have this address and want to keep it.
     Extend { ip: Ipv4Addr },
     /// Somebody else uses this address.
@@ -50,6 +52,7 @@ impl Question {
             Question::Reboot { ip } => new(Kind::Request)
                 .broadcast()
                 .option(code::REQUESTED_ADDRESS, ip.octets()),
+            Question::Inform { ip } => new(Kind::Inform).ciaddr(ip),
             Question::Extend { ip } => new(Kind::Request).ciaddr(ip),
             Question::Decline { server, ip } => {
                 // No other option but the client identifier is allowed here.

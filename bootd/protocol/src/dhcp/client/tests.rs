@@ -58,6 +58,10 @@ enum Done {
 
 const NONE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
+fn inform() -> Done {
+    Done::Sent(Kind::Inform, ADDRESS, None, None, false, None)
+}
+
 fn discover() -> Done {
     Done::Sent(Kind::Discover, NONE, None, None, true, None)
 }
@@ -77,6 +81,7 @@ fn extend(to: Option<Ipv4Addr>) -> Done {
 struct Node {
     client: Client,
     last: Option<Request>,
+    settled: Option<LeaseInfo>,
 }
 
 impl Node {
@@ -84,6 +89,7 @@ impl Node {
         Node {
             client: Client::new(config(), 1, s(0)),
             last: None,
+            settled: None,
         }
     }
 
@@ -105,6 +111,10 @@ impl Node {
                 Command::SendUnicast(to, bytes) => (Some(to), bytes),
                 Command::Configure(lease) => {
                     done.push(Done::Configured(lease));
+                    continue;
+                }
+                Command::Settled(lease) => {
+                    self.settled = Some(lease);
                     continue;
                 }
                 Command::Deconfigure => {
@@ -172,6 +182,7 @@ fn says_all_of_itself() {
             s(0),
         ),
         last: None,
+        settled: None,
     };
     node.done();
     let request = node.last.unwrap();
@@ -260,7 +271,48 @@ fn a_foreign_server_is_second_choice() {
     let (now, done) = node.wake();
     assert_eq!(done, [select(ROUTER)]);
     let done = node.hear(now, AnswerKind::Ack, ROUTER);
-    assert_eq!(done, [Done::Configured(info(ROUTER, now))]);
+    let lease = info(ROUTER, now);
+    assert_eq!(done, [Done::Configured(lease), inform()]);
+}
+
+/// The lease is another server's; where the master is, a boot server beside it says.
+#[test]
+fn a_master_beside_the_server_is_asked_for() {
+    let bound = || {
+        let mut node = Node::new();
+        node.done();
+        node.hear(s(0), AnswerKind::Offer, ROUTER);
+        let (now, _) = node.wake();
+        assert_eq!(node.hear(now, AnswerKind::Ack, ROUTER).len(), 2);
+        assert_eq!(node.settled, None);
+        (node, now)
+    };
+    let (mut node, now) = bound();
+    assert_eq!(
+        node.hear(now, AnswerKind::Ack, ROUTER),
+        [],
+        "that one knows none"
+    );
+    assert_eq!(node.hear(now, AnswerKind::Ack, BOOTD), []);
+    let settled = LeaseInfo {
+        master: Some(HINT),
+        ..info(ROUTER, now)
+    };
+    assert_eq!(node.settled.as_ref(), Some(&settled));
+    // Renewed by the server that knows no master, it keeps the one it has.
+    node.wake();
+    let done = node.hear(settled.renew_at(), AnswerKind::Ack, ROUTER);
+    let renewed = LeaseInfo {
+        obtained: settled.renew_at(),
+        ..settled
+    };
+    assert_eq!(done, [Done::Configured(renewed)]);
+
+    // Nobody says anything: it lives without.
+    let (mut node, now) = bound();
+    assert_eq!(node.wake().1, [inform()]);
+    assert_eq!(node.wake().1, []);
+    assert_eq!(node.settled, Some(info(ROUTER, now)));
 }
 
 #[test]
@@ -298,6 +350,7 @@ fn remembering(obtained: Duration, now: Duration) -> Node {
     Node {
         client: Client::with_remembered(config(), 1, info(BOOTD, obtained), now),
         last: None,
+        settled: None,
     }
 }
 
