@@ -82,7 +82,9 @@ impl Tree {
         let name = plain(name);
         match self.open_file(&name, how) {
             Err(Errno::ENOENT) => {
-                let inner = name.strip_prefix(&self.path).map(|it| it.trim_start_matches('/'));
+                let inner = name
+                    .strip_prefix(&self.path)
+                    .map(|it| it.trim_start_matches('/'));
                 self.open_file(inner.ok_or(Errno::ENOENT)?, how)
             }
             found => found,

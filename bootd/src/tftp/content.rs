@@ -8,7 +8,7 @@ use bootd_protocol::tftp::netascii;
 use bootd_protocol::tftp::{Refusal, Run};
 
 use super::files::{Source, Store};
-use super::pages::{Pages, Paged};
+use super::pages::{Paged, Pages};
 use super::sys::{Part, read_resident};
 
 /// Files up to here are copied into memory instead of mapped, bytes: a page costs as much.
@@ -190,13 +190,24 @@ mod tests {
     #[test]
     fn a_text_can_be_read_anywhere() {
         let file: Vec<u8> = (0..50_000_u32)
-            .map(|index| if index % 7 == 0 { b'\n' } else { b'\r' - u8::from(index % 5 > 0) })
+            .map(|index| {
+                if index % 7 == 0 {
+                    b'\n'
+                } else {
+                    b'\r' - u8::from(index % 5 > 0)
+                }
+            })
             .collect();
         let mut wire = Vec::new();
         netascii::encode(&file, &mut wire);
         let text = Text::open(Source::memory(file.into())).unwrap();
         assert_eq!(usize::try_from(text.len).unwrap(), wire.len());
-        for (offset, len) in [(0, 10), (16_383, 40_000), (wire.len() - 1, 1), (wire.len(), 0)] {
+        for (offset, len) in [
+            (0, 10),
+            (16_383, 40_000),
+            (wire.len() - 1, 1),
+            (wire.len(), 0),
+        ] {
             let read = text.read(u64::try_from(offset).unwrap(), len).unwrap();
             assert_eq!(read, wire[offset..offset + len]);
         }

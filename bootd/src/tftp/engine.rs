@@ -122,7 +122,11 @@ impl Engine {
     fn patience(&self) -> EpollTimeout {
         let Some(Reverse((at, _))) = self.timers.peek() else {
             let idle = self.table.is_empty() && !self.pages.keeps();
-            return if idle { EpollTimeout::NONE } else { timeout(NAP) };
+            return if idle {
+                EpollTimeout::NONE
+            } else {
+                timeout(NAP)
+            };
         };
         timeout(at.saturating_sub(self.now()).min(NAP))
     }
@@ -149,7 +153,12 @@ impl Engine {
         Ok(())
     }
 
-    fn take_at(&mut self, port: usize, events: EpollFlags, inboxes: &mut Inboxes) -> io::Result<()> {
+    fn take_at(
+        &mut self,
+        port: usize,
+        events: EpollFlags,
+        inboxes: &mut Inboxes,
+    ) -> io::Result<()> {
         if events.contains(EpollFlags::EPOLLERR) {
             self.take_errors(port);
         }
@@ -193,15 +202,22 @@ impl Engine {
                 self.queue(seat);
             }
         }
-        taken == WIDTH
+        taken > 0
     }
 
     fn take_requests(&mut self, listener: usize, inboxes: &mut Inboxes) {
         let WellKnown { socket, local } = &self.listeners[listener];
-        let (taken, fallback) = (inboxes.requests.receive(socket.as_fd()).unwrap_or(0), *local);
+        let (taken, fallback) = (
+            inboxes.requests.receive(socket.as_fd()).unwrap_or(0),
+            *local,
+        );
         let ports = listener * PORTS..(listener + 1) * PORTS;
         let requests = || (0..taken).filter_map(|index| inboxes.requests.get(index));
-        let is_known = |peer| ports.clone().any(|port| self.table.at(peer, port).is_some());
+        let is_known = |peer| {
+            ports
+                .clone()
+                .any(|port| self.table.at(peer, port).is_some())
+        };
         if requests().any(|request| is_known(request.peer)) {
             self.drain(ports.clone(), &mut inboxes.answers);
         }
@@ -327,7 +343,10 @@ impl Engine {
     /// Sends what waits for `port`.
     fn flush(&mut self, port: usize) -> io::Result<()> {
         let sent = self.outbox.send(self.ports[port].socket.as_fd());
-        self.shared.counters.bytes_sent.fetch_add(sent.bytes, Relaxed);
+        self.shared
+            .counters
+            .bytes_sent
+            .fetch_add(sent.bytes, Relaxed);
         // The last first: what is put back goes in front of what is there.
         for (letter, error) in sent.returned.into_iter().rev() {
             if error == Errno::EAGAIN && !self.ports[port].blocked {

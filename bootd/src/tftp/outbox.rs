@@ -147,7 +147,10 @@ impl Outbox {
                 }
             };
             retried = false;
-            let gone: usize = self.messages[next..next + taken].iter().map(|it| it.parts).sum();
+            let gone: usize = self.messages[next..next + taken]
+                .iter()
+                .map(|it| it.parts)
+                .sum();
             parts = &parts[gone..];
             next += taken;
         }

@@ -89,7 +89,9 @@ impl Port {
         let mut control = nix::cmsg_space!([u8; 128]);
         let (fd, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_ERRQUEUE);
         let told = recvmsg::<SockaddrStorage>(fd, &mut [], Some(&mut control), flags).ok()?;
-        let closed = told.cmsgs().is_ok_and(|mut notes| notes.any(|it| is_closed(&it)));
+        let closed = told
+            .cmsgs()
+            .is_ok_and(|mut notes| notes.any(|it| is_closed(&it)));
         Some((told.address.as_ref().and_then(address), closed))
     }
 }
@@ -111,7 +113,8 @@ fn widen(socket: &UdpSocket) {
 fn is_closed(note: &ControlMessageOwned) -> bool {
     match note {
         ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => {
-            let icmp = [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6].contains(&error.ee_origin);
+            let icmp =
+                [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6].contains(&error.ee_origin);
             let number = i32::try_from(error.ee_errno).unwrap_or(0);
             icmp && Errno::from_raw(number) == Errno::ECONNREFUSED
         }
@@ -120,6 +123,12 @@ fn is_closed(note: &ControlMessageOwned) -> bool {
 }
 
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = storage.as_sockaddr_in().map(|&it| SocketAddr::V4(it.into()));
-    v4.or_else(|| storage.as_sockaddr_in6().map(|&it| SocketAddr::V6(it.into())))
+    let v4 = storage
+        .as_sockaddr_in()
+        .map(|&it| SocketAddr::V4(it.into()));
+    v4.or_else(|| {
+        storage
+            .as_sockaddr_in6()
+            .map(|&it| SocketAddr::V6(it.into()))
+    })
 }

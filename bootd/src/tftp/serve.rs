@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bootd_protocol::tftp::{Admission, Command, Mode, ReadRequest, Refusal, Repeat, Transfer, admit};
+use bootd_protocol::tftp::{
+    Admission, Command, Mode, ReadRequest, Refusal, Repeat, Transfer, admit,
+};
 use tracing::{debug, warn};
 
 use super::content::Content;

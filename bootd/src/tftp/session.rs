@@ -104,7 +104,11 @@ impl Running {
             Ok(Load::Blocks(run)) => run,
             Ok(Load::Burst(burst)) => return self.send(Load::Burst(burst)),
         };
-        let first = run.first(if self.segments { limit(&run) } else { limit(&run).min(1) });
+        let first = run.first(if self.segments {
+            limit(&run)
+        } else {
+            limit(&run).min(1)
+        });
         if !self.is_ready(&first, &mut wanted) {
             self.left.push_front(Load::Blocks(run));
             self.parked = true;

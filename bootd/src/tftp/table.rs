@@ -58,7 +58,12 @@ impl Table {
     /// The port of ours, of `count` from `first`, that is to serve a new session of `peer`. One
     /// client port meets another port of ours each time: what is late from one session cannot be
     /// taken for part of the next (RFC 1350 §4). None if it has sessions at all of them.
-    pub(super) fn next_port(&mut self, peer: SocketAddr, first: usize, count: usize) -> Option<usize> {
+    pub(super) fn next_port(
+        &mut self,
+        peer: SocketAddr,
+        first: usize,
+        count: usize,
+    ) -> Option<usize> {
         let hash = usize::try_from(self.hasher.hash_one(peer) % 1_024).unwrap_or(0);
         let turn = &mut self.turns[hash];
         for _ in 0..count {
@@ -105,12 +110,10 @@ impl Table {
         local: SocketAddr,
         ports: std::ops::Range<usize>,
     ) -> Option<Seat> {
-        ports
-            .filter_map(|port| self.at(peer, port))
-            .find(|seat| {
-                let slot = self.slots.get(seat.slot).and_then(Option::as_ref);
-                slot.is_some_and(|(_, session)| session.local == local)
-            })
+        ports.filter_map(|port| self.at(peer, port)).find(|seat| {
+            let slot = self.slots.get(seat.slot).and_then(Option::as_ref);
+            slot.is_some_and(|(_, session)| session.local == local)
+        })
     }
 
     /// Ends a session.
