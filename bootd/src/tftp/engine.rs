@@ -202,7 +202,7 @@ impl Engine {
                 self.queue(seat);
             }
         }
-        taken == WIDTH
+        taken > 0
     }
 
     fn take_requests(&mut self, listener: usize, inboxes: &mut Inboxes) {

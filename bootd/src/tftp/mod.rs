@@ -16,8 +16,7 @@
 //! Limits of a hostile or broken network (invariant 9): what is no request gets no answer;
 //! requests above [`Config::max_transfers`] or [`Config::max_per_address`] get none either, so
 //! that the client asks again later, as firmware does on its own; no refusal is larger than its
-//! request; a silent client gets two windows and a few blocks, one that was never heard a few
-//! blocks.
+//! request; a silent client gets five windows at most, one that was never heard a few blocks.
 
 mod content;
 mod counters;

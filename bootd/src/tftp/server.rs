@@ -20,7 +20,8 @@ pub struct Config {
     pub limits: Limits,
     /// Transfers at the same time.
     pub max_transfers: usize,
-    /// Transfers at the same time to one address: a test bed behind one address has many.
+    /// Transfers at the same time to one address: a test bed behind one address has hundreds,
+    /// and yet nobody can take all the seats.
     pub max_per_address: usize,
     /// Progress is told every so many bytes.
     pub progress_every: u64,
@@ -30,8 +31,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             limits: Limits::default(),
-            max_transfers: 2_048,
-            max_per_address: 64,
+            max_transfers: 4_096,
+            max_per_address: 1_024,
             progress_every: 1 << 20,
         }
     }

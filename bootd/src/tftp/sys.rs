@@ -24,6 +24,9 @@ use nix::sys::socket::{SockaddrLike as _, SockaddrStorage};
 /// Datagrams that one system call takes or gives at most.
 pub(super) const WIDTH: usize = 64;
 
+/// Datagrams that come or go when one client is served.
+const FEW: usize = 4;
+
 /// Longest datagram that is looked at, bytes: a request, with a name, a mode and options, fits
 /// many times over.
 const MAX_DATAGRAM: usize = 1_024;
@@ -146,10 +149,23 @@ pub(super) fn send(
     messages: &[Message],
     parts: &[Part<'_>],
 ) -> nix::Result<usize> {
-    let mut names = [const { None::<SockaddrStorage> }; WIDTH];
-    let mut controls = [Control([0; CONTROL]); WIDTH];
+    // To lay out much room for one message would take as long as to send it.
+    if messages.len() <= FEW {
+        send_upto::<FEW>(socket, messages, parts)
+    } else {
+        send_upto::<WIDTH>(socket, messages, parts)
+    }
+}
+
+fn send_upto<const N: usize>(
+    socket: BorrowedFd<'_>,
+    messages: &[Message],
+    parts: &[Part<'_>],
+) -> nix::Result<usize> {
+    let mut names = [const { None::<SockaddrStorage> }; N];
+    let mut controls = [Control([0; CONTROL]); N];
     // SAFETY: an mmsghdr of zeros is one without name, parts or control data.
-    let mut headers: [libc::mmsghdr; WIDTH] = unsafe { zeroed() };
+    let mut headers: [libc::mmsghdr; N] = unsafe { zeroed() };
     let mut rest = parts;
     for (((message, header), name), control) in messages
         .iter()
@@ -169,7 +185,7 @@ pub(super) fn send(
         header.msg_control = (&raw mut control.0).cast();
         header.msg_controllen = control.fill(message);
     }
-    let count = libc::c_uint::try_from(messages.len().min(WIDTH)).unwrap_or(0);
+    let count = libc::c_uint::try_from(messages.len().min(N)).unwrap_or(0);
     // SAFETY: the first `count` headers point to names, parts and control data above, which live
     // until the call returns, as does what the parts borrow.
     let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
@@ -229,6 +245,7 @@ pub(super) struct Inbox {
     names: Box<[[u8; NAME]]>,
     controls: Box<[Control]>,
     lengths: [(usize, usize); WIDTH],
+    taken: usize,
 }
 
 /// A datagram that was taken.
@@ -248,18 +265,30 @@ impl Inbox {
             names: vec![[0; NAME]; WIDTH].into(),
             controls: vec![Control([0; CONTROL]); WIDTH].into(),
             lengths: [(0, 0); WIDTH],
+            taken: 0,
         }
     }
 
-    /// Takes the datagrams that wait at `socket`, [`WIDTH`] at most, in place of those taken
-    /// before; gives back how many.
+    /// Takes datagrams that wait at `socket`, [`WIDTH`] at most, in place of those taken before;
+    /// gives back how many. More may wait, however many came.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> nix::Result<usize> {
+        // As many came last time, or a few.
+        let taken = if self.taken < FEW {
+            self.receive_upto::<FEW>(socket)
+        } else {
+            self.receive_upto::<WIDTH>(socket)
+        };
+        self.taken = taken.unwrap_or(0);
+        taken
+    }
+
+    fn receive_upto<const N: usize>(&mut self, socket: BorrowedFd<'_>) -> nix::Result<usize> {
         // SAFETY: an mmsghdr of zeros is one without name, parts or control data.
-        let mut headers: [libc::mmsghdr; WIDTH] = unsafe { zeroed() };
+        let mut headers: [libc::mmsghdr; N] = unsafe { zeroed() };
         let mut parts = [libc::iovec {
             iov_base: null_mut(),
             iov_len: MAX_DATAGRAM,
-        }; WIDTH];
+        }; N];
         for (index, (header, part)) in headers.iter_mut().zip(&mut parts).enumerate() {
             part.iov_base = self.buffers[index].as_mut_ptr().cast();
             let header = &mut header.msg_hdr;
@@ -271,9 +300,10 @@ impl Inbox {
             header.msg_controllen = CONTROL;
         }
         let (fd, flags) = (socket.as_raw_fd(), libc::MSG_DONTWAIT);
+        let count = libc::c_uint::try_from(N).unwrap_or(0);
         // SAFETY: every header points to a buffer, a name and control data of its own, of the
         // lengths it says, which are borrowed mutably for the time of the call.
-        let taken = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), 64, flags, null_mut()) };
+        let taken = unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), count, flags, null_mut()) };
         let taken = usize::try_from(Errno::result(taken)?).unwrap_or(0);
         for (header, lengths) in headers.iter().zip(&mut self.lengths).take(taken) {
             let len = usize::try_from(header.msg_len).unwrap_or(0);

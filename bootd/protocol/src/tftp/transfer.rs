@@ -9,6 +9,9 @@ use super::{Agreed, ErrorCode, Limits, Mode, Options, Packet, ReadRequest};
 /// A client that was heard so short a time ago has not started anew in the same words.
 const RECENT: Duration = Duration::from_millis(500);
 
+/// Silent waits that are followed by the whole window.
+const WHOLE_REPEATS: u32 = 3;
+
 /// Longest part of a client's error message that is kept, characters.
 const MAX_MESSAGE: usize = 80;
 
@@ -292,8 +295,10 @@ impl Transfer {
             return self.end(Outcome::Silent);
         }
         self.trip.back_off();
-        // Halved each time: a silent client costs two windows and a few blocks, no more.
-        let burst = self.agreed.window >> (self.silent - 1).min(15);
+        // A receiver that has part of the window says nothing until it has the rest, so that less
+        // than the whole would not help it. Then halved each time: a silent client costs a few
+        // windows and a few blocks, no more.
+        let burst = self.agreed.window >> self.silent.saturating_sub(WHOLE_REPEATS).min(15);
         self.resend(burst.max(1), now);
     }
 

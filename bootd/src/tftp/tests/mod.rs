@@ -1,5 +1,7 @@
 mod client;
+mod hostile;
 mod serving;
+mod text;
 mod unhappy;
 
 use std::collections::HashMap;
@@ -63,11 +65,11 @@ struct Running {
 }
 
 impl Running {
-    fn start(shelf: Shelf, config: Config) -> Self {
+    fn start(shelf: impl Files, config: Config) -> Self {
         Self::start_at("127.0.0.1:0", shelf, config)
     }
 
-    fn start_at(address: &str, shelf: Shelf, config: Config) -> Self {
+    fn start_at(address: &str, shelf: impl Files, config: Config) -> Self {
         let socket = StdSocket::bind(address).unwrap();
         let address = socket.local_addr().unwrap();
         let diary = Diary::default();
