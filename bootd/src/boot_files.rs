@@ -121,7 +121,10 @@ fn read_part(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The machine of `mac=…&arch=…&firmware=…&uuid=…`.
-fn client(query: &str) -> Result<(Client, Firmware), String> {
+///
+/// # Errors
+/// In words: what is missing, or what it is not.
+pub fn client(query: &str) -> Result<(Client, Firmware), String> {
     let field = |name: &str| {
         let mut fields = query.split('&').filter_map(|it| it.split_once('='));
         fields.find_map(|(key, value)| (key == name).then_some(value))

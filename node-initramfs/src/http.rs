@@ -44,12 +44,15 @@ pub struct Client {
 
 /// The head of an answer.
 #[derive(Debug, PartialEq, Eq)]
-struct Head {
-    status: u16,
-    length: u64,
-    /// Where the body begins in the resource.
-    start: u64,
-    closes: bool,
+pub struct Head {
+    /// The status code.
+    pub status: u16,
+    /// Length of the body, in bytes.
+    pub length: u64,
+    /// Where the body begins in the resource, in bytes.
+    pub start: u64,
+    /// Whether nothing follows the body.
+    pub closes: bool,
 }
 
 /// A body on its way: read it to its end, or the connection is of no more use.
@@ -182,7 +185,11 @@ impl Drop for Body<'_> {
     }
 }
 
-fn read_head(connection: &mut BufReader<TcpStream>) -> Result<Head, HttpError> {
+/// Reads the head of an answer, and no byte behind it.
+///
+/// # Errors
+/// [`HttpError::Cut`], [`HttpError::Malformed`].
+pub fn read_head(connection: &mut impl BufRead) -> Result<Head, HttpError> {
     let mut bytes = Vec::new();
     let mut limited = connection.take(MAX_HEAD);
     while !bytes.ends_with(b"\r\n\r\n") {

@@ -117,14 +117,17 @@ fn request(message: &[u8]) -> io::Result<()> {
 }
 
 /// The kernel's answer: an error message whose number 0 means success.
-fn acknowledged(answer: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// What the kernel says, or that this is no answer.
+pub fn acknowledged(answer: &[u8]) -> io::Result<()> {
     let kind = answer.get(4..6) == Some(&NLMSG_ERROR.to_ne_bytes());
     let number = answer
         .get(HEADER_LEN..)
         .and_then(|it| it.first_chunk::<4>());
     match number.map(|it| i32::from_ne_bytes(*it)) {
         Some(0) if kind => Ok(()),
-        Some(number) if kind => Err(io::Error::from_raw_os_error(-number)),
+        Some(number) if kind => Err(io::Error::from_raw_os_error(number.wrapping_neg())),
         _ => Err(io::Error::other("unexpected answer from rtnetlink")),
     }
 }
@@ -147,6 +150,8 @@ mod tests {
     fn an_errno_comes_back_as_an_error() {
         let mut answer = message(NLMSG_ERROR, 0, &(-17i32).to_ne_bytes());
         assert_eq!(acknowledged(&answer).unwrap_err().raw_os_error(), Some(17));
+        answer[16..20].copy_from_slice(&i32::MIN.to_ne_bytes());
+        assert!(acknowledged(&answer).is_err());
         answer[16..20].fill(0);
         assert!(acknowledged(&answer).is_ok());
         assert!(acknowledged(&[]).is_err());

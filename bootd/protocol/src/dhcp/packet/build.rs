@@ -270,6 +270,13 @@ fn option_len(options: &[u8]) -> usize {
     len
 }
 
+/// Whether an answer holds the echo of an option 82 of `length` bytes beside what no answer can
+/// do without: its type (option 53), our address (option 54), the end.
+pub(super) fn has_room_for_echo(length: usize, max_message_size: Option<u16>) -> bool {
+    let pieces = length.div_ceil(usize::from(u8::MAX));
+    HEADER_LEN + 3 + 6 + length + 2 * pieces < limit(max_message_size)
+}
+
 /// Room for the UDP payload, given option 57: never below what every client must take, never
 /// above what Ethernet carries unfragmented, for ROMs do not reassemble.
 fn limit(max_message_size: Option<u16>) -> usize {
@@ -282,7 +289,7 @@ fn limit(max_message_size: Option<u16>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dhcp::packet::RelayAgent;
+    use crate::dhcp::packet::{PacketError, RelayAgent};
 
     fn client() -> Request {
         let packet = Builder::request(Kind::Discover, 7, Mac([2, 0, 0, 0, 0, 1])).build();
@@ -317,6 +324,34 @@ mod tests {
         expected.extend(&relay[255..]);
         expected.push(255);
         assert_eq!(built.bytes[240..], expected);
+    }
+
+    #[test]
+    fn relay_information_that_no_answer_can_echo_is_not_taken() {
+        let taken = |length, max_message_size: u16| {
+            let request = Builder {
+                limit: usize::MAX,
+                ..Builder::request(Kind::Discover, 7, Mac([2, 0, 0, 0, 0, 1]))
+            }
+            .option(code::MAX_MESSAGE_SIZE, max_message_size.to_be_bytes())
+            .option(code::RELAY_AGENT, vec![9; length])
+            .build();
+            Request::parse(&request.bytes).map(|request| {
+                let built = Builder::answer(AnswerKind::Ack, &request, Ipv4Addr::LOCALHOST);
+                built.option(code::DNS, [8; 4]).build().bytes.len()
+            })
+        };
+        let refused = |length| {
+            Err(PacketError::OptionLength {
+                code: code::RELAY_AGENT,
+                length,
+            })
+        };
+        // Two pieces of 2 bytes more than they hold, types, address and end.
+        assert_eq!(taken(294, 576), Ok(548));
+        assert_eq!(taken(295, 576), refused(295));
+        assert_eq!(taken(295, 1500), Ok(240 + 9 + 6 + 299 + 1));
+        assert_eq!(taken(1300, 9000), refused(1300));
     }
 
     #[test]

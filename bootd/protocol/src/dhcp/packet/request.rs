@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::build::has_room_for_echo;
 use super::{BOOT_REQUEST, PacketError, RelayAgent, check, code, options::Options};
 use crate::identity::{Mac, SystemUuid};
 
@@ -75,6 +76,9 @@ impl Request {
     pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
         let packet = check(bytes, BOOT_REQUEST)?;
         let options = &packet.options;
+        let max_message_size = options
+            .fixed(code::MAX_MESSAGE_SIZE)?
+            .map(u16::from_be_bytes);
         Ok(Request {
             kind: kind(options)?,
             xid: packet.header.xid(),
@@ -86,15 +90,13 @@ impl Request {
             requested_ip: options.address(code::REQUESTED_ADDRESS)?,
             server_id: options.address(code::SERVER_ID)?,
             client_id: options.bytes(code::CLIENT_ID),
-            max_message_size: options
-                .fixed(code::MAX_MESSAGE_SIZE)?
-                .map(u16::from_be_bytes),
+            max_message_size,
             parameters: options.bytes(code::PARAMETER_LIST).unwrap_or_default(),
             vendor_class: options.raw(code::VENDOR_CLASS).map(text),
             user_classes: user_classes(options.raw(code::USER_CLASS).unwrap_or_default()),
             architectures: architectures(options),
             machine_id: machine_id(options),
-            relay_agent: options.raw(code::RELAY_AGENT).map(RelayAgent::parse),
+            relay_agent: relay_agent(options, max_message_size)?,
             subnet_selection: options.address(code::SUBNET_SELECTION)?,
             has_cookie: packet.has_cookie,
         })
@@ -106,6 +108,23 @@ impl Request {
     pub fn wants_broadcast(&self) -> bool {
         self.flags & 0x8000 != 0
     }
+}
+
+/// Option 82, if an answer has room for its echo.
+fn relay_agent(
+    options: &Options,
+    max_message_size: Option<u16>,
+) -> Result<Option<RelayAgent>, PacketError> {
+    let Some(raw) = options.raw(code::RELAY_AGENT) else {
+        return Ok(None);
+    };
+    if !has_room_for_echo(raw.len(), max_message_size) {
+        return Err(PacketError::OptionLength {
+            code: code::RELAY_AGENT,
+            length: raw.len(),
+        });
+    }
+    Ok(Some(RelayAgent::parse(raw)))
 }
 
 fn kind(options: &Options) -> Result<Kind, PacketError> {

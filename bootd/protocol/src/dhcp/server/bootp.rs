@@ -8,6 +8,11 @@ use crate::dhcp::packet::Builder;
 
 impl Server {
     pub(super) fn bootp(&mut self, question: &Question<'_>) -> Result<(), DropReason> {
+        let own = Some(question.request.ciaddr).filter(|it| !it.is_unspecified());
+        if own.is_some_and(|it| !question.network.has_host(it)) {
+            // Answered there, it would be somebody else who gets the packet.
+            return Err(DropReason::Senseless);
+        }
         let choice = self.choose(question)?;
         let ip = match question.network.bootp {
             Bootp::Off => return Err(DropReason::Bootp),
@@ -31,11 +36,7 @@ impl Server {
             place: question.client.place.clone(),
         });
         self.counters.bootp += 1;
-        let to = if question.request.ciaddr.is_unspecified() {
-            To::Newcomer(ip)
-        } else {
-            To::Owner(question.request.ciaddr)
-        };
+        let to = own.map_or(To::Newcomer(ip), To::Owner);
         let datagram = self.finish(question, to, &packet);
         self.commands
             .push_back(Command::SendAfterCommit { ticket, datagram });

@@ -1,6 +1,8 @@
 //! Relays, where answers go, BOOTP, the boot server beside another DHCP server, probes, options,
 //! and what a flood leaves.
 
+use std::net::SocketAddrV4;
+
 use super::*;
 use crate::boot_choice::BootFile;
 use crate::dhcp::hint::MasterHint;
@@ -210,6 +212,21 @@ fn bootp_gets_300_bytes_and_an_address_for_ever() {
     let answer = answers(&mut world, &old);
     assert!(answer[0].bytes[236..].iter().all(|it| *it == 0));
     assert_eq!(answer[0].bytes.len(), 300);
+}
+
+#[test]
+fn bootp_is_not_answered_at_an_address_of_somebody_else() {
+    let mut world = world(|network| network.bootp = Bootp::Dynamic);
+    for (ciaddr, expected) in [
+        (ip(150), vec![SocketAddrV4::new(ip(150), 68)]),
+        (Ipv4Addr::new(192, 0, 2, 1), vec![]),
+        (RELAY, vec![]),
+    ] {
+        let question = packet(Kind::Bootp, A).ciaddr(ciaddr).build().bytes;
+        let sent = answers(&mut world, &question);
+        let to: Vec<SocketAddrV4> = sent.iter().map(|it| it.destination).collect();
+        assert_eq!(to, expected, "{ciaddr}");
+    }
 }
 
 #[test]
