@@ -19,6 +19,14 @@ use crate::nbd::Disk;
 /// Where an ext4 file system has its magic number, and the number.
 const EXT4_MAGIC: (u64, [u8; 2]) = (1024 + 56, [0x53, 0xef]);
 
+/// Options for a bootd beside the one that serves.
+const OTHER_PORTS: [&str; 4] = [
+    "--verify-port=14068",
+    "--http-port=14080",
+    "--tftp-port=10069",
+    "--no-dhcp",
+];
+
 pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
     datagrams(bench)?;
     second_master(bench)?;
@@ -67,7 +75,7 @@ fn datagrams(bench: &Bench) -> Result<()> {
 
 /// A port that is taken is named, with what to do; so is a user who is not root.
 fn second_master(bench: &Bench) -> Result<()> {
-    let run = |prefix: &[&str]| -> Result<String> {
+    let run = |prefix: &[&str], options: &[&str]| -> Result<String> {
         let bootd = program("bootd")?;
         let mut command = Command::new(prefix.first().map_or(bootd.as_os_str(), |it| it.as_ref()));
         command.args(prefix.iter().skip(1));
@@ -77,17 +85,20 @@ fn second_master(bench: &Bench) -> Result<()> {
         let output = command
             .arg("--state")
             .arg(bench.master.dir())
+            .args(options)
             .output()
             .context("run bootd")?;
         ensure!(!output.status.success(), "a second bootd starts");
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let taken = run(&[])?;
+    let taken = run(&[], &[])?;
     ensure!(
         taken.contains("port 4068") && taken.contains("another program has it"),
         "{taken}"
     );
-    let user = run(&["setpriv", "--reuid", "65534", "--clear-groups"])?;
+    // With ports of its own it comes as far as TFTP's, which is for root.
+    let user = ["setpriv", "--reuid", "65534", "--clear-groups"];
+    let user = run(&user, &OTHER_PORTS[..2])?;
     ensure!(user.contains("ermission denied"), "{user}");
     say("a port that is taken and a user who is not root: said in words");
     Ok(())
@@ -112,6 +123,7 @@ fn newer_catalog(bench: &Bench) -> Result<()> {
     let output = Command::new(program("bootd")?)
         .arg("--state")
         .arg(&copy)
+        .args(OTHER_PORTS)
         .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success() && said.contains("newer"), "{said}");

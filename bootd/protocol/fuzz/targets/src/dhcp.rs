@@ -265,7 +265,7 @@ fn say(client: &mut client::Client, xid: &mut [u8; 4]) {
                 assert!(lease.renew_at() <= lease.rebind_at());
                 assert!(lease.rebind_at() <= lease.ends_at());
             }
-            client::Command::Deconfigure => {}
+            client::Command::Settled(_) | client::Command::Deconfigure => {}
         }
     }
     assert!(commands <= 8, "{commands} commands at once");

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bootd_protocol::tftp::{
-    Admission, Agreed, Command, DEFAULT_BLOCK_SIZE, Fetch, FetchCommand, FetchPlan, Limits,
-    Options, Packet, Repeat, Run, Transfer, admit,
+    Admission, Agreed, Command, DEFAULT_BLOCK_SIZE, Fetch, FetchCommand, FetchPlan, Limits, Mode,
+    Options, Packet, ReadRequest, Repeat, Run, Transfer, admit,
 };
 
 use crate::input::Input;
@@ -31,7 +31,7 @@ pub(crate) fn request(data: &[u8]) {
     let climbs = read.name.split(['/', '\\']).any(|part| part == "..");
     assert!(!climbs && !read.name.starts_with('/') && !read.name.is_empty());
     for size in [0, 512, 70_000, u64::from(u32::MAX) + 5] {
-        let mut transfer = Transfer::new(data, read.options, size, &Limits::default(), START);
+        let mut transfer = Transfer::new(data, &read, size, &Limits::default(), START);
         check_agreed(transfer.agreed(), &Limits::default());
         match transfer.next_command() {
             Some(Command::Send(bytes)) => {
@@ -65,8 +65,12 @@ pub(crate) fn transfer(data: &[u8]) {
         ..Limits::default()
     };
     let mut now = START;
-    let options = Options::from_wire(asked);
-    let mut transfer = Transfer::new(asked, options, size, &limits, now);
+    let read = ReadRequest {
+        name: "file",
+        mode: Mode::Octet,
+        options: Options::from_wire(asked),
+    };
+    let mut transfer = Transfer::new(asked, &read, size, &limits, now);
     let mut paid = Paid::new(size, &limits);
     paid.look(&mut transfer);
     while !input.is_empty() {

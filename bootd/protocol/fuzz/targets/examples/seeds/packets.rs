@@ -297,7 +297,7 @@ fn tftp_fetch() -> Vec<Seed> {
             "plain",
             [vec![0], data(1, 512), data(2, 0), data(2, 0)].concat(),
         ),
-        ("silent", [vec![0], vec![200, 0, 0].repeat(8)].concat()),
+        ("silent", [vec![0], [200, 0, 0].repeat(8)].concat()),
     ];
     let seed = |(name, steps): (&str, Vec<u8>)| ("tftp_fetch", name.to_owned(), steps);
     cases.map(seed).to_vec()
