@@ -125,8 +125,7 @@ pub fn verify(
     bytes: &[u8],
     signature: &str,
 ) -> Result<String, SignError> {
-    let signature = SignatureBox::from_string(signature)
-        .map_err(|error| SignError::Malformed(error.to_string()))?;
+    let signature = read_signature(signature)?;
     let signer = number(signature.keynum());
     let keys: Vec<(&String, PublicKey)> = trusted
         .iter()
@@ -151,6 +150,19 @@ pub fn verify(
         .find(|(_, key)| valid(key))
         .map(|(name, _)| (*name).clone())
         .ok_or(SignError::Wrong(signer))
+}
+
+/// Characters of the last line, the signature of the comment: 64 bytes in base64.
+const COMMENT_SIGNATURE: usize = 88;
+
+fn read_signature(text: &str) -> Result<SignatureBox, SignError> {
+    // The crate takes this line at any length, and then panics where it is too short.
+    let last = text.lines().nth(3).unwrap_or_default().trim();
+    if last.len() != COMMENT_SIGNATURE {
+        let why = format!("its fourth line has not {COMMENT_SIGNATURE} characters");
+        return Err(SignError::Malformed(why));
+    }
+    SignatureBox::from_string(text).map_err(|error| SignError::Malformed(error.to_string()))
 }
 
 /// A key's number as minisign writes it: eight bytes, little-endian, in hexadecimal.
@@ -235,6 +247,11 @@ mod tests {
         );
         assert!(matches!(
             verify(&mine, b"abc", "x"),
+            Err(SignError::Malformed(_))
+        ));
+        let cut = signature.trim_end();
+        assert!(matches!(
+            verify(&mine, b"abc", &cut[..cut.len() - 48]),
             Err(SignError::Malformed(_))
         ));
         let comment = signature.replace("release 1", "release 2");

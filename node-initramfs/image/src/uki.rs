@@ -59,6 +59,10 @@ impl<'a> Parts<'a> {
 /// and the initramfs's pages shall be theirs alone.
 const PAGE: u32 = 4096;
 
+/// Microsoft PE Format, "Optional Header Windows-Specific Fields": `FileAlignment` is at most
+/// 64 KiB. What is in the file is padded to it, so it must not be anything.
+const MOST_FILE_ALIGNMENT: u32 = 64 << 10;
+
 /// Appends `parts` to `stub`. The same input gives the same bytes; the result is read back
 /// and compared before it is returned.
 ///
@@ -140,8 +144,8 @@ impl Layout {
             table_end: table + usize::from(sections) * SECTION_HEADER,
             headers_len: to_usize(header.size_of_headers.get(LE))?,
             sections,
-            section_alignment: alignment(header.section_alignment.get(LE))?,
-            file_alignment: alignment(header.file_alignment.get(LE))?,
+            section_alignment: alignment(header.section_alignment.get(LE), u32::MAX)?,
+            file_alignment: alignment(header.file_alignment.get(LE), MOST_FILE_ALIGNMENT)?,
             initialized_data: header.size_of_initialized_data.get(LE),
             image_end: image_end.ok_or_else(|| refuse("has a section out of range"))?,
         })
@@ -207,8 +211,8 @@ fn section_header(
     }
 }
 
-fn alignment(value: u32) -> Result<u32, AssembleError> {
-    if value.is_power_of_two() {
+fn alignment(value: u32, most: u32) -> Result<u32, AssembleError> {
+    if value.is_power_of_two() && value <= most {
         return Ok(value);
     }
     Err(AssembleError::Stub(format!("has the alignment {value}")))

@@ -66,32 +66,55 @@ fn check_format(bytes: &[u8]) -> Result<(), Fault> {
     Err(Fault::Format(String::from_utf8_lossy(line).into_owned()))
 }
 
-type Member = (String, Vec<u8>);
+/// Name and content.
+type Member<'a> = (String, &'a [u8]);
 
-fn members(bytes: &[u8]) -> Result<Vec<Member>, Fault> {
-    if !bytes.starts_with(b"!<arch>\n") {
-        return Err(Fault::NotADeb("it does not begin as an ar archive".into()));
-    }
-    let mut archive = ar::Archive::new(bytes);
+/// Length of the header before each member.
+const AR_HEADER: usize = 60;
+
+/// The members of an `ar` archive as `deb(5)` has it: plain names of up to 16 characters, ended
+/// by spaces and perhaps a slash. (A crate that reads every dialect of `ar` panicked on a long
+/// name that leads nowhere.)
+fn members(bytes: &[u8]) -> Result<Vec<Member<'_>>, Fault> {
+    let no_archive = || Fault::NotADeb("it does not begin as an ar archive".into());
+    let mut rest = bytes.strip_prefix(b"!<arch>\n").ok_or_else(no_archive)?;
     let mut members = Vec::new();
-    while let Some(entry) = archive.next_entry() {
-        let mut entry = entry.map_err(|error| damaged("ar header", &error))?;
-        let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
-        let size = entry.header().size();
-        let mut content = Vec::new();
-        entry
-            .read_to_end(&mut content)
-            .map_err(|error| damaged(&name, &error))?;
-        if u64::try_from(content.len()).ok() != Some(size) {
-            return Err(Fault::Truncated(name));
-        }
+    while !rest.is_empty() {
+        let cut = || Fault::Truncated("ar header".into());
+        let (header, tail) = rest.split_at_checked(AR_HEADER).ok_or_else(cut)?;
+        let (name, size) = ar_header(header)?;
+        let truncated = || Fault::Truncated(name.clone());
+        let (content, tail) = tail.split_at_checked(size).ok_or_else(truncated)?;
+        // Every member begins at an even offset; the last one's padding may be missing.
+        rest = tail.get(size % 2..).unwrap_or_default();
         members.push((name, content));
     }
     Ok(members)
 }
 
+/// Name and size: the first 16 and the last 12 bytes of a header.
+fn ar_header(header: &[u8]) -> Result<(String, usize), Fault> {
+    let damaged = |reason: &str| Fault::Damaged {
+        member: "ar header".into(),
+        reason: reason.into(),
+    };
+    let size = header[48..58].trim_ascii_end();
+    let digits = !size.is_empty() && size.iter().all(u8::is_ascii_digit);
+    let size = std::str::from_utf8(size).ok().filter(|_| digits);
+    let size = size.and_then(|it| it.parse().ok());
+    if header[58..] != *b"`\n" {
+        return Err(damaged("it does not end as one"));
+    }
+    let name = header[..16].trim_ascii_end();
+    let name = name.strip_suffix(b"/").unwrap_or(name);
+    Ok((
+        String::from_utf8_lossy(name).into_owned(),
+        size.ok_or_else(|| damaged("its size is no number"))?,
+    ))
+}
+
 /// Finds the member `stem` under whichever suffix, and unpacks it.
-fn tar_member(members: &[Member], stem: &'static str, limit: u64) -> Result<Vec<u8>, Fault> {
+fn tar_member(members: &[Member<'_>], stem: &'static str, limit: u64) -> Result<Vec<u8>, Fault> {
     let (name, packed) = members
         .iter()
         .find(|(name, _)| name.starts_with(stem))

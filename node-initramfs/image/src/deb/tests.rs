@@ -139,6 +139,46 @@ fn refuses_other_archives_and_formats() {
 }
 
 #[test]
+fn refuses_headers_of_other_archives() {
+    let damaged = |change: (usize, &[u8])| {
+        let mut deb = sample().build(Packing::Plain);
+        deb[change.0..change.0 + change.1.len()].copy_from_slice(change.1);
+        read(&deb).unwrap_err().to_string()
+    };
+    // The second header, behind the magic, a header and a line of four bytes.
+    let second = 8 + 60 + 4;
+    let missing = "has no control.tar member";
+    for (at, bytes, expected) in [
+        (0, b"/4000           ", missing),
+        (0, b"//              ", missing),
+        (0, b"#1/999999999    ", missing),
+        (
+            48,
+            b"-1        `\n    ",
+            "is damaged: ar header: its size is no number",
+        ),
+        (
+            48,
+            b"          `\n    ",
+            "is damaged: ar header: its size is no number",
+        ),
+        (
+            48,
+            b"9999999999`\n    ",
+            "is truncated: control.tar ends too early",
+        ),
+        (
+            48,
+            b"1         xx    ",
+            "is damaged: ar header: it does not end as one",
+        ),
+    ] {
+        let bytes = if at == 48 { &bytes[..12] } else { &bytes[..] };
+        assert_eq!(damaged((second + at, bytes)), expected);
+    }
+}
+
+#[test]
 fn refuses_paths_that_leave_the_tree() {
     for path in ["../etc/passwd", "./a/../../b", "./a//b", "..", "./a/./b"] {
         let result = fault(DebBuilder::new("evil").raw(EntryType::Regular, path, "", b""));

@@ -72,8 +72,11 @@ fn refuses_stubs_it_does_not_know() {
         "EFI stub: has no room for more section headers"
     );
     let mut odd = whole;
-    odd[optional + 36..optional + 40].copy_from_slice(&3_u32.to_le_bytes());
-    assert_eq!(error(&odd), "EFI stub: has the alignment 3");
+    for alignment in [3_u32, 128 << 10] {
+        odd[optional + 36..optional + 40].copy_from_slice(&alignment.to_le_bytes());
+        let expected = format!("EFI stub: has the alignment {alignment}");
+        assert_eq!(error(&odd), expected);
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ targets! {
     /// The sections of a boot image.
     UKI = "uki", document::uki, 16 * KIB;
     /// The stub that a boot image is made from.
-    UKI_STUB = "uki_stub", document::uki_stub, 64 * KIB;
+    UKI_STUB = "uki_stub", document::uki_stub, 2 * MIB;
     /// The index of kernel modules, and what it says to load.
     MODULE_INDEX = "module_index", document::module_index, 64 * KIB;
     /// An answer of rtnetlink.
