@@ -47,10 +47,12 @@ impl Extent {
 
     fn of(partition: &Partition) -> Option<Self> {
         let sectors = partition.last_lba.checked_sub(partition.first_lba)?;
-        Some(Extent {
+        let extent = Extent {
             offset: partition.first_lba.checked_mul(SECTOR_U64)?,
             length: sectors.checked_add(1)?.checked_mul(SECTOR_U64)?,
-        })
+        };
+        extent.offset.checked_add(extent.length)?;
+        Some(extent)
     }
 }
 
@@ -193,6 +195,7 @@ impl Layout {
         let ours = kinds == [TYPE_BIOS_BOOT, TYPE_ESP, TYPE_DATA]
             && bios? == BIOS
             && esp? == ESP
+            && data?.offset >= ESP.offset + ESP.length
             && data?.offset + data?.length <= bytes;
         if !ours {
             return None;
@@ -312,5 +315,12 @@ mod tests {
         assert_eq!(Layout::from_gpt(MIN_DISK, gpt), None);
         let gpt = layout.gpt().clone();
         assert_eq!(Layout::from_gpt(MIN_DISK - 2 * MIB, gpt), None);
+        // Data over the EFI system partition, at the end of all numbers, and backwards.
+        for (first_lba, last_lba) in [(2048, 4096), (u64::MAX >> 9, u64::MAX >> 9), (9, 8)] {
+            let mut gpt = layout.gpt().clone();
+            gpt.partitions[2].first_lba = first_lba;
+            gpt.partitions[2].last_lba = last_lba;
+            assert_eq!(Layout::from_gpt(MIN_DISK, gpt), None);
+        }
     }
 }

@@ -180,6 +180,9 @@ fn foreign(what: &str) -> DiskState {
     }
 }
 
+/// Partitions that are named: a table may hold thousands, and this goes to a screen.
+const MOST_NAMES: usize = 8;
+
 fn describe_gpt(gpt: &Gpt) -> String {
     let names = gpt.partitions.iter().map(|partition| {
         if partition.name.is_empty() {
@@ -188,11 +191,15 @@ fn describe_gpt(gpt: &Gpt) -> String {
             format!("{:?}", partition.name)
         }
     });
-    let names: Vec<String> = names.collect();
+    let names: Vec<String> = names.take(MOST_NAMES).collect();
     if names.is_empty() {
         return "an empty GUID partition table".to_owned();
     }
-    format!("a GUID partition table with {}", names.join(", "))
+    let more = match gpt.partitions.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("a GUID partition table with {}{more}", names.join(", "))
 }
 
 fn describe_mbr(types: &[u8]) -> Option<String> {

@@ -98,6 +98,17 @@ fn a_foreign_partition_table_even_below_our_mark_or_with_one_copy() {
 }
 
 #[test]
+fn a_table_of_many_partitions_is_told_in_one_line() {
+    let mut gpt = foreign_gpt();
+    let two = gpt.partitions.clone();
+    gpt.partitions = two.iter().cycle().take(100).cloned().collect();
+    let named = format!("\"EFI\", type {TYPE_ESP}");
+    let named = [named.as_str(); 4].join(", ");
+    let expected = format!("a GUID partition table with {named} and 92 more");
+    assert_eq!(describe_gpt(&gpt), expected);
+}
+
+#[test]
 fn our_disk_with_damaged_tables() {
     let layout = Layout::new(MIN_DISK, &[5; 16]).expect("large enough");
     let mut disk = disk();

@@ -155,7 +155,7 @@ pub(crate) fn recognise(data: &[u8]) {
     let state = state.unwrap_or_else(|error| panic!("a disk that can be read: {error}"));
     match state {
         DiskState::Prepared(prepared) => check_prepared(&mut disk, &prepared),
-        DiskState::Foreign { what } => assert!(!what.is_empty() && what.len() < 64 * 1024),
+        DiskState::Foreign { what } => assert!(!what.is_empty() && what.len() < 4096),
         DiskState::Blank
         | DiskState::Preparing
         | DiskState::TooSmall { .. }

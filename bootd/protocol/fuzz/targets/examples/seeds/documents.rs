@@ -3,109 +3,110 @@
 use super::{Seed, fixture, piece};
 
 pub(crate) fn seeds() -> Vec<Seed> {
-    let mut seeds = Vec::new();
-    let mut add = |target, name: &str, content: Vec<u8>| {
-        seeds.push((target, name.to_owned(), content));
-    };
-    for (name, header) in [
-        ("from", "bytes=0-"),
-        ("part", "bytes=4-99"),
-        ("last", "bytes=-5"),
-        ("several", "bytes=0-1, 4-"),
-        ("huge", "bytes=18446744073709551615-18446744073709551615"),
-        ("none", "bytes=-0"),
-    ] {
-        add("http_range", name, [&[0, 4, 3], header.as_bytes()].concat());
-    }
-    for (name, head) in [
-        (
-            "get",
-            "GET /ipxe?mac=52-54-00-12-34-56 HTTP/1.1\r\nHost: 10.1.0.1:4080\r\nRange: bytes=4-\r\nIf-Range: \"x\"\r\n\r\n",
-        ),
-        ("old", "\r\nHEAD / HTTP/1.0\nconnection: keep-alive\n\n"),
-        (
-            "absolute",
-            "GET http://a/b?c HTTP/1.1\r\nhost: a\r\nif-none-match: \"x\", W/\"y\"\r\nif-match: *\r\n\r\n",
-        ),
-        (
-            "body",
-            "POST * HTTP/1.1\r\nhost: a\r\ncontent-length: 5, 5\r\n\r\nabcde",
-        ),
-        (
-            "coded",
-            "GET / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        ),
-    ] {
-        add("http_request", name, [b"\x07", head.as_bytes()].concat());
-    }
-    for (name, query) in [
-        ("bios", "mac=52-54-00-12-34-56&arch=x86_64&firmware=bios"),
-        (
-            "uefi",
-            "mac=52%3A54%3A00%3A12%3A34%3A56&arch=aarch64&firmware=uefi&uuid=564d9b8c-8a0c-4f3e-9b7d-0123456789ab",
-        ),
-        ("poor", "mac=&arch=&firmware"),
-    ] {
-        add("ipxe_query", name, query.into());
-    }
-    for (name, head) in [
-        (
-            "whole",
-            "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabcdef",
-        ),
-        (
-            "part",
-            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 4-9/10\r\ncontent-length: 6\r\nconnection: close\r\n\r\n",
-        ),
-        (
-            "missing",
-            "HTTP/1.1 404 Not Found\r\ncontent-length: 18446744073709551615\r\n\r\n",
-        ),
-        ("endless", "HTTP/1.0 200 OK\r\na: b\r\nc: d\r\n"),
-    ] {
-        add("http_head", name, head.into());
-    }
+    let texts = [
+        ("http_request", b"\x07".as_slice(), REQUESTS),
+        ("http_range", &[0, 4, 3], RANGES),
+        ("ipxe_query", b"", QUERIES),
+        ("http_head", b"", HEADS),
+    ];
+    let texts = texts.into_iter().flat_map(|(target, before, texts)| {
+        let with = move |text: &str| [before, text.as_bytes()].concat();
+        let seed = move |(name, text): &(&str, &str)| (target, (*name).to_owned(), with(text));
+        texts.iter().map(seed)
+    });
+    let disks = disks().into_iter();
+    let disks = disks.map(|(name, changes)| ("disk", name.to_owned(), changes));
+    texts.chain(tables()).chain(disks).collect()
+}
+
+type Texts = &'static [(&'static str, &'static str)];
+
+const REQUESTS: Texts = &[
+    (
+        "get",
+        "GET /ipxe?mac=52-54-00-12-34-56 HTTP/1.1\r\nHost: 10.1.0.1:4080\r\nRange: bytes=4-\r\nIf-Range: \"x\"\r\n\r\n",
+    ),
+    ("old", "\r\nHEAD / HTTP/1.0\nconnection: keep-alive\n\n"),
+    (
+        "absolute",
+        "GET http://a/b?c HTTP/1.1\r\nhost: a\r\nif-none-match: \"x\", W/\"y\"\r\nif-match: *\r\n\r\n",
+    ),
+    (
+        "body",
+        "POST * HTTP/1.1\r\nhost: a\r\ncontent-length: 5, 5\r\n\r\nabcde",
+    ),
+    (
+        "coded",
+        "GET / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+];
+
+const RANGES: Texts = &[
+    ("from", "bytes=0-"),
+    ("part", "bytes=4-99"),
+    ("last", "bytes=-5"),
+    ("several", "bytes=0-1, 4-"),
+    ("huge", "bytes=18446744073709551615-18446744073709551615"),
+    ("none", "bytes=-0"),
+];
+
+const QUERIES: Texts = &[
+    ("bios", "mac=52-54-00-12-34-56&arch=x86_64&firmware=bios"),
+    (
+        "uefi",
+        "mac=52%3A54%3A00%3A12%3A34%3A56&arch=aarch64&firmware=uefi&uuid=564d9b8c-8a0c-4f3e-9b7d-0123456789ab",
+    ),
+    ("poor", "mac=&arch=&firmware"),
+];
+
+const HEADS: Texts = &[
+    (
+        "whole",
+        "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabcdef",
+    ),
+    (
+        "part",
+        "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 4-9/10\r\ncontent-length: 6\r\nconnection: close\r\n\r\n",
+    ),
+    (
+        "missing",
+        "HTTP/1.1 404 Not Found\r\ncontent-length: 18446744073709551615\r\n\r\n",
+    ),
+    ("endless", "HTTP/1.0 200 OK\r\na: b\r\nc: d\r\n"),
+];
+
+fn tables() -> Vec<Seed> {
     let stub = fixture::stub(fixture::STUB_MAGIC);
-    add("uki_stub", "stub", stub.clone());
     let parts = boot_image::uki::Parts {
         osrel: b"ID=test\n",
         cmdline: b"quiet",
         initrd: b"initrd",
         linux: b"linux",
     };
-    add(
-        "uki",
-        "image",
-        boot_image::uki::assemble(&stub, &parts).unwrap(),
-    );
-    add("uki", "stub", stub);
-    add("module_index", "virtio", module_index());
-    add(
-        "module_index",
-        "cycle",
-        b"\0\0a\ta.ko\tb\t\nb\tb.ko\ta\t\n".to_vec(),
-    );
-    add(
-        "module_index",
-        "stars",
-        [
-            piece(&[b'a'; 60]),
-            b"a\ta.ko\t\t*a*a*a*a*a*a*b [!a-z]?*\n".to_vec(),
-        ]
-        .concat(),
-    );
-    for (name, number) in [("done", 0), ("exists", -17), ("strange", i32::MIN)] {
+    let image = boot_image::uki::assemble(&stub, &parts).unwrap();
+    let cycle = b"\0\0a\ta.ko\tb\t\nb\tb.ko\ta\t\n".to_vec();
+    let stars = b"a\ta.ko\t\t*a*a*a*a*a*a*b [!a-z]?*\n".to_vec();
+    let answer = |number: i32| {
         let header = [&36_u32.to_ne_bytes()[..], &2_u16.to_ne_bytes(), &[0; 10]].concat();
-        add(
-            "rtnetlink",
-            name,
-            [header, number.to_ne_bytes().to_vec(), vec![0; 16]].concat(),
-        );
-    }
-    for (name, changes) in disks() {
-        add("disk", name, changes);
-    }
-    seeds
+        [header, number.to_ne_bytes().to_vec(), vec![0; 16]].concat()
+    };
+    let tables = [
+        ("uki_stub", "stub", stub.clone()),
+        ("uki", "image", image),
+        ("uki", "stub", stub),
+        ("module_index", "virtio", module_index()),
+        ("module_index", "cycle", cycle),
+        (
+            "module_index",
+            "stars",
+            [piece(&[b'a'; 60]), stars].concat(),
+        ),
+        ("rtnetlink", "done", answer(0)),
+        ("rtnetlink", "exists", answer(-17)),
+        ("rtnetlink", "strange", answer(i32::MIN)),
+    ];
+    let seed = |(target, name, bytes): (_, &str, _)| (target, name.to_owned(), bytes);
+    tables.map(seed).to_vec()
 }
 
 fn module_index() -> Vec<u8> {

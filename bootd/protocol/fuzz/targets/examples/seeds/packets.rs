@@ -80,96 +80,13 @@ const BROADCAST: u8 = 4;
 const PROXY: u8 = 8 | 16;
 
 fn dhcp_machines() -> Vec<Seed> {
-    let ip = |last| Ipv4Addr::new(10, 1, 0, last);
-    let wants = |it: Builder, last| it.option(code::REQUESTED_ADDRESS, ip(last).octets());
-    let chooses = |it: Builder| it.option(code::SERVER_ID, ip(1).octets());
-    let relayed = |it: Builder| {
-        let mut bytes = it.option(code::RELAY_AGENT, RELAY).build().bytes;
-        bytes[24..28].copy_from_slice(&[10, 2, 0, 1]);
-        bytes
-    };
-    let mut all = Vec::new();
-    for pair in FIXTURES[..8].chunks(2) {
-        let steps = [
-            vec![1],
-            step(BROADCAST, 0, &fixture(pair[0])),
-            step(BROADCAST, 10, &fixture(pair[1])),
-        ];
-        all.push((pair[0].to_owned(), steps.concat()));
-    }
-    let plain: Vec<Vec<u8>> = (0..16)
-        .map(|last| {
-            step(
-                BROADCAST,
-                1,
-                &asks(Kind::Discover, last * 16 + last).build().bytes,
-            )
-        })
-        .collect();
-    all.push(("full-pool".to_owned(), [vec![0], plain.concat()].concat()));
-    let life = [
-        vec![1],
-        step(
-            BROADCAST,
-            1,
-            &wants(asks(Kind::Discover, 1), 105).build().bytes,
-        ),
-        step(
-            BROADCAST,
-            1,
-            &chooses(wants(asks(Kind::Request, 1), 105)).build().bytes,
-        ),
-        step(0, 50, &asks(Kind::Request, 1).ciaddr(ip(105)).build().bytes),
-        step(
-            BROADCAST,
-            1,
-            &wants(asks(Kind::Request, 1), 105).build().bytes,
-        ),
-        step(0, 1, &asks(Kind::Inform, 1).ciaddr(ip(105)).build().bytes),
-        step(
-            0,
-            1,
-            &chooses(asks(Kind::Release, 1))
-                .ciaddr(ip(105))
-                .build()
-                .bytes,
-        ),
-        step(
-            BROADCAST,
-            1,
-            &chooses(wants(asks(Kind::Decline, 1), 105)).build().bytes,
-        ),
-        step(
-            BROADCAST,
-            1,
-            &wants(asks(Kind::Request, 2), 9).build().bytes,
-        ),
-    ];
-    all.push(("life".to_owned(), life.concat()));
-    let probed = [
-        vec![8 | 1],
-        step(
-            BROADCAST,
-            1,
-            &wants(asks(Kind::Discover, 1), 105).build().bytes,
-        ),
-        step(0, 1, &ip(105).octets()),
-        step(
-            BROADCAST,
-            10,
-            &wants(asks(Kind::Discover, 2), 106).build().bytes,
-        ),
-        step(BROADCAST, 10, b""),
-    ];
-    all.push(("probed".to_owned(), probed.concat()));
-    let behind_relays = [
-        vec![0],
-        step(1, 1, &relayed(asks(Kind::Discover, 1))),
-        step(1, 1, &relayed(wants(asks(Kind::Request, 1), 105))),
-        step(1, 1, &relayed(asks(Kind::Bootp, 3))),
-        step(0, 1, &asks(Kind::Bootp, 9).build().bytes),
-    ];
-    all.push(("relayed".to_owned(), behind_relays.concat()));
+    let firmware = FIXTURES[..8].chunks(2).map(|pair| {
+        let discover = step(BROADCAST, 0, &fixture(pair[0]));
+        let request = step(BROADCAST, 10, &fixture(pair[1]));
+        (pair[0], [vec![1], discover, request].concat())
+    });
+    let everybody = (0..16).map(|last| says(BROADCAST, &asks(Kind::Discover, last * 16 + last)));
+    let full: Vec<Vec<u8>> = [vec![0]].into_iter().chain(everybody).collect();
     let beside = [
         vec![16],
         step(2 | BROADCAST, 1, &fixture("ovmf-pxe-discover")),
@@ -177,11 +94,78 @@ fn dhcp_machines() -> Vec<Seed> {
         step(2 | PROXY, 1, &fixture("ovmf-pxe-request")),
         step(3 | BROADCAST, 1, &fixture("ipxe-discover")),
     ];
-    all.push(("proxy".to_owned(), beside.concat()));
-    let server = all
-        .into_iter()
-        .map(|(name, steps)| ("dhcp_server", name, steps));
+    let cases = [
+        ("full-pool", full.concat()),
+        ("life", life()),
+        ("probed", probed()),
+        ("relayed", behind_relays()),
+        ("proxy", beside.concat()),
+    ];
+    let server = firmware.chain(cases);
+    let server = server.map(|(name, steps)| ("dhcp_server", name.to_owned(), steps));
     server.chain(dhcp_client()).collect()
+}
+
+fn ip(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 1, 0, last)
+}
+
+fn wants(packet: Builder, last: u8) -> Builder {
+    packet.option(code::REQUESTED_ADDRESS, ip(last).octets())
+}
+
+fn chooses(packet: Builder) -> Builder {
+    packet.option(code::SERVER_ID, ip(1).octets())
+}
+
+fn says(how: u8, packet: &Builder) -> Vec<u8> {
+    step(how, 1, &packet.build().bytes)
+}
+
+/// All that a client says, and what it had better not.
+fn life() -> Vec<u8> {
+    let asks = |kind| asks(kind, 1);
+    let owns = |kind| asks(kind).ciaddr(ip(105));
+    [
+        vec![1],
+        says(BROADCAST, &wants(asks(Kind::Discover), 105)),
+        says(BROADCAST, &chooses(wants(asks(Kind::Request), 105))),
+        says(0, &owns(Kind::Request)),
+        says(BROADCAST, &wants(asks(Kind::Request), 105)),
+        says(0, &owns(Kind::Inform)),
+        says(0, &chooses(owns(Kind::Release))),
+        says(BROADCAST, &chooses(wants(asks(Kind::Decline), 105))),
+        says(BROADCAST, &wants(asks(Kind::Request), 9)),
+    ]
+    .concat()
+}
+
+/// Two addresses that are probed, one of them in use.
+fn probed() -> Vec<u8> {
+    [
+        vec![8 | 1],
+        says(BROADCAST, &wants(asks(Kind::Discover, 1), 105)),
+        step(0, 1, &ip(105).octets()),
+        says(BROADCAST, &wants(asks(Kind::Discover, 2), 106)),
+        step(BROADCAST, 10, b""),
+    ]
+    .concat()
+}
+
+fn behind_relays() -> Vec<u8> {
+    let relayed = |packet: Builder| {
+        let mut bytes = packet.option(code::RELAY_AGENT, RELAY).build().bytes;
+        bytes[24..28].copy_from_slice(&[10, 2, 0, 1]);
+        step(1, 1, &bytes)
+    };
+    [
+        vec![0],
+        relayed(asks(Kind::Discover, 1)),
+        relayed(wants(asks(Kind::Request, 1), 105)),
+        relayed(asks(Kind::Bootp, 3)),
+        says(0, &asks(Kind::Bootp, 9)),
+    ]
+    .concat()
 }
 
 fn dhcp_client() -> Vec<Seed> {
