@@ -94,6 +94,7 @@ fn main() -> Result<ExitCode> {
             for (name, file) in inputs::fetch(&work_dir.join("debs"))?.iter() {
                 println!("{name}: {}", file.display());
             }
+            e2e::fetch(&work_dir)?;
             Ok(ExitCode::SUCCESS)
         }
         Task::Run { command } => in_lab(|_| run(&command)),
@@ -101,6 +102,9 @@ fn main() -> Result<ExitCode> {
             in_lab(|mut lab| demo::demo(&mut lab, &options, &work_dir).map(|()| ExitCode::SUCCESS))
         }
         Task::E2e { from, accel } => {
+            if !lab::is_inside() {
+                e2e::fetch(&work_dir)?;
+            }
             in_lab(|mut lab| e2e::run(&mut lab, accel, from, &work_dir).map(|()| ExitCode::SUCCESS))
         }
         Task::Bench { what } => measure(what, &work_dir),

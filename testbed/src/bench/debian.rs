@@ -36,7 +36,7 @@ pub(super) fn find<S, const N: usize>(
 
 /// A program out of Debian packages.
 #[derive(Debug, Clone)]
-pub(super) struct Program {
+pub(crate) struct Program {
     path: PathBuf,
     root: PathBuf,
 }
@@ -46,13 +46,23 @@ pub(super) struct Program {
 /// # Errors
 /// apt does not know or cannot fetch them, or the program is not in them.
 fn program(work_dir: &Path, packages: &[&str], path: &str) -> Result<Program> {
+    // Each has a root of its own: two of them bring a file of the same name.
+    let name = packages.first().context("a package is named")?;
+    Program::at(&unpacked(work_dir, name, packages)?, path)
+}
+
+/// Brings `packages` with the libraries that are not installed here, and unpacks them together;
+/// the directory, which has this name.
+///
+/// # Errors
+/// apt does not know or cannot fetch them.
+pub(crate) fn unpacked(work_dir: &Path, name: &str, packages: &[&str]) -> Result<PathBuf> {
     let peers = work_dir.join("peers");
     let libraries = inputs::missing_libraries(packages)?;
     let mut names: Vec<&str> = packages.to_vec();
     names.extend(libraries.iter().map(String::as_str));
     let files = inputs::download(&peers.join("debs"), &names)?;
-    // Each has a root of its own: two of them bring a file of the same name.
-    let home = peers.join(packages.first().context("a package is named")?);
+    let home = peers.join(name);
     let (root, done) = (home.join("root"), home.join("unpacked"));
     fs::create_dir_all(&done)?;
     for file in files.values() {
@@ -63,15 +73,26 @@ fn program(work_dir: &Path, packages: &[&str], path: &str) -> Result<Program> {
             fs::write(mark, "")?;
         }
     }
-    let root = fs::canonicalize(root)?;
-    let path = root.join(path);
-    ensure!(path.exists(), "{} is not there", path.display());
-    Ok(Program { path, root })
+    Ok(fs::canonicalize(root)?)
 }
 
 impl Program {
+    /// The program at `path` below the directory that its packages were unpacked in.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub(crate) fn at(root: &Path, path: &str) -> Result<Self> {
+        let program = Program {
+            path: root.join(path),
+            root: root.to_owned(),
+        };
+        let path = &program.path;
+        ensure!(path.exists(), "{} is not there", path.display());
+        Ok(program)
+    }
+
     /// A command that finds its libraries.
-    pub(super) fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.env("LD_LIBRARY_PATH", self.libraries());
         command

@@ -3,18 +3,18 @@
 //! a private network). No machines.
 
 pub mod contest;
-mod debian;
+pub(crate) mod debian;
 pub mod dhcp;
 mod figures;
 mod files;
 pub mod http;
 mod load;
 pub mod memory;
-mod netns;
+pub(crate) mod netns;
 pub mod part;
 mod population;
 mod proc;
-mod process;
+pub(crate) mod process;
 mod serving;
 mod table;
 pub mod tftp;

@@ -12,17 +12,18 @@ use crate::lab::ip;
 
 /// A namespace with its loopback up.
 #[derive(Debug, Clone)]
-pub(super) struct Netns(String);
+pub(crate) struct Netns(String);
 
 impl Netns {
-    pub(super) fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         ip(&format!("netns add {name}"))?;
         let netns = Netns(name.to_owned());
         netns.ip("link set lo up")?;
         Ok(netns)
     }
 
-    fn ip(&self, command: &str) -> Result<()> {
+    /// Runs the `ip` command here.
+    pub(crate) fn ip(&self, command: &str) -> Result<()> {
         Ok(ip(&format!("-n {} {command}", self.0))?)
     }
 
@@ -49,7 +50,7 @@ impl Netns {
     }
 
     /// Runs something in this namespace, on this CPU. What it starts stays there.
-    pub(super) fn inside<T: Send>(
+    pub(crate) fn inside<T: Send>(
         &self,
         cpu: Option<usize>,
         run: impl FnOnce() -> Result<T> + Send,

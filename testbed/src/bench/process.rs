@@ -20,13 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A running server.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
 }
 
 impl Process {
     /// Starts it; what it says goes to `log`.
-    pub(super) fn spawn(
+    pub(crate) fn spawn(
         command: &mut Command,
         netns: &Netns,
         cpu: Option<usize>,
@@ -47,7 +47,7 @@ impl Process {
     }
 
     /// Whether it has ended by itself.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
@@ -78,7 +78,8 @@ impl Process {
         }
     }
 
-    fn tell(&self, signal: Signal) {
+    /// Sends a signal to all of its processes.
+    pub(crate) fn tell(&self, signal: Signal) {
         for pid in self.family() {
             if let Ok(pid) = i32::try_from(pid) {
                 // It may have ended meanwhile.

@@ -40,6 +40,19 @@ pub struct NodeRow {
     pub message: String,
 }
 
+/// What `state.db` says of a leased address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// The address.
+    pub address: String,
+    /// `bound`, `expired`, `released` or `declined`.
+    pub state: String,
+    /// The relay that the machine was last heard through.
+    pub relay: Option<String>,
+    /// What the relay said of its port.
+    pub circuit: Option<String>,
+}
+
 impl Master {
     /// Makes the state directory `dir` with an empty catalog that serves the lab's network.
     ///
@@ -177,6 +190,20 @@ impl Master {
         Ok(())
     }
 
+    /// Ends `bootd` without a warning (SIGKILL).
+    ///
+    /// # Errors
+    /// It has ended before, or cannot be ended.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("bootd runs")?;
+        if let Some(status) = child.try_wait()? {
+            bail!("bootd has ended by itself: {status}");
+        }
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
     /// The process id of `bootd`, if it is on.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -223,6 +250,40 @@ impl Master {
                 message: row.get(6)?,
             })
         })?;
+        Ok(rows.next().transpose()?)
+    }
+}
+
+impl Master {
+    /// The lease of the machine with this card, if it has one: the first by address.
+    ///
+    /// # Errors
+    /// `state.db` cannot be read.
+    pub fn lease(&self, mac: Mac) -> Result<Option<LeaseRow>> {
+        let state = self.state()?;
+        let mut statement =
+            state.prepare("SELECT address, state, relay, circuit FROM leases WHERE mac = ?1")?;
+        let mut rows = statement.query_map([mac.to_string()], |row| {
+            Ok(LeaseRow {
+                address: row.get(0)?,
+                state: row.get(1)?,
+                relay: row.get(2)?,
+                circuit: row.get(3)?,
+            })
+        })?;
+        Ok(rows.next().transpose()?)
+    }
+
+    /// The class of the node with this card, if the catalog has one.
+    ///
+    /// # Errors
+    /// `catalog.db` cannot be read.
+    pub fn class(&self, mac: Mac) -> Result<Option<String>> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let catalog = Connection::open_with_flags(self.dir.join("catalog.db"), flags)?;
+        catalog.busy_timeout(Duration::from_secs(5))?;
+        let mut statement = catalog.prepare("SELECT class FROM node WHERE mac = ?1")?;
+        let mut rows = statement.query_map([mac.to_string()], |row| row.get(0))?;
         Ok(rows.next().transpose()?)
     }
 }

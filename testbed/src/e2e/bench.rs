@@ -23,11 +23,16 @@ pub(super) const INSTALL_LIMIT: Duration = Duration::from_secs(300);
 /// From power on to the processes running, from the disk.
 pub(super) const BOOT_LIMIT: Duration = Duration::from_secs(120);
 
+/// How long bootd may take to say what it did.
+const LOG_LIMIT: Duration = Duration::from_secs(10);
+
 /// The master, the release, and what has been counted.
 pub(super) struct Bench {
     pub(super) master: Master,
     pub(super) accel: Accel,
     pub(super) logs: PathBuf,
+    /// Where packages are kept.
+    pub(super) work_dir: PathBuf,
     /// What an installation and an update ask of a disk, as the main path has seen it.
     pub(super) work: Work,
     _state: TempDir,
@@ -93,6 +98,7 @@ impl Bench {
             master,
             accel,
             logs,
+            work_dir: work.to_owned(),
             work: Work::default(),
             _state: state,
         })
@@ -153,6 +159,14 @@ impl Bench {
             Ok((self.in_force()? > before).then_some(()))
         })?;
         Ok(begun.elapsed())
+    }
+
+    /// Waits until bootd's log has this text so many times.
+    pub(super) fn logged(&self, text: &str, times: usize) -> Result<()> {
+        wait_for(&format!("bootd logs {text:?}"), LOG_LIMIT, || {
+            let log = fs::read_to_string(self.logs.join("bootd.log"))?;
+            Ok((log.matches(text).count() >= times).then_some(()))
+        })
     }
 
     /// How often a catalog has come in force.

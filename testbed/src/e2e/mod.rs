@@ -1,6 +1,7 @@
 //! The end-to-end tests: real firmware, real software, real packets.
 
 mod bench;
+mod clients;
 mod full_disk;
 mod main_path;
 mod power_cuts;
@@ -11,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
+use crate::inputs;
 use crate::lab::Lab;
 use crate::qemu::Accel;
 use bench::Bench;
@@ -19,11 +21,21 @@ use bench::Bench;
 type Test = (&'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
 
 /// In this order: each one begins with the catalog as the one before it left it.
-const TESTS: [Test; 3] = [
+const TESTS: [Test; 4] = [
     ("main path on BIOS and UEFI", main_path::run),
     ("what is refused, and what is said", refusals::run),
     ("power cuts during installation and update", power_cuts::run),
+    ("DHCP with clients and relays of others", clients::run),
 ];
+
+/// Brings the packages that the tests need, while the network is in reach.
+///
+/// # Errors
+/// apt does not know a package or cannot fetch it.
+pub fn fetch(work: &Path) -> Result<()> {
+    inputs::fetch(&work.join("debs"))?;
+    clients::fetch(work).map(drop)
+}
 
 /// Runs the end-to-end tests, all or those from number `from` on; logs go below `work`.
 ///

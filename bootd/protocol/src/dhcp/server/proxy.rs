@@ -11,22 +11,24 @@ use crate::dhcp::packet::{AnswerKind, Kind};
 
 impl Server {
     pub(super) fn proxy(&mut self, question: &Question<'_>) -> Result<(), DropReason> {
+        let at_boot_server = question.arrival.port == PROXY_PORT;
+        let kind = question.request.kind;
+        let other = question.request.server_id;
+        if let (Kind::Request, false, Some(server)) = (kind, at_boot_server, other)
+            && server != question.server
+        {
+            // Whatever the client is: this is the server that gives the addresses here.
+            self.note_foreign(question, server);
+            return Err(DropReason::OtherServer(server));
+        }
         if !reply::boots(question.client.kind) {
             return Err(DropReason::NotBooting);
         }
-        let at_boot_server = question.arrival.port == PROXY_PORT;
-        match question.request.kind {
+        match kind {
             Kind::Discover => self.proxy_offer(question),
             Kind::Request | Kind::Inform if at_boot_server => self.proxy_ack(question),
             Kind::Inform => self.inform(question),
-            Kind::Request => match question.request.server_id {
-                Some(server) if server != question.server => {
-                    self.note_foreign(question, server);
-                    Err(DropReason::OtherServer(server))
-                }
-                Some(_) | None => Err(DropReason::NotOurs),
-            },
-            Kind::Bootp | Kind::Decline | Kind::Release => Err(DropReason::NotOurs),
+            Kind::Request | Kind::Bootp | Kind::Decline | Kind::Release => Err(DropReason::NotOurs),
         }
     }
 
