@@ -93,8 +93,8 @@ impl Refusal {
     }
 
     /// The ERROR packet in answer to a request of `len` bytes: never larger than that, so that
-    /// nobody can be flooded by way of this server. The message is cut where it must be; the
-    /// shortest request there is leaves room for the code.
+    /// nobody can be flooded by way of this server. The message is cut where it must be; what
+    /// [`admit`] refuses leaves room for the code.
     #[must_use]
     pub fn reply_to(self, len: usize) -> Vec<u8> {
         let text = self.to_string();
@@ -111,6 +111,10 @@ impl Refusal {
 #[must_use]
 pub fn admit(datagram: &[u8]) -> Admission<'_> {
     match Packet::parse(datagram) {
+        // Neither name nor mode: any ERROR would be larger.
+        Ok(Packet::Read(_) | Packet::Write(_)) if datagram.len() < ERROR_FRAME => {
+            Admission::Ignore(None)
+        }
         Ok(Packet::Read(request)) => match read_request(request.name, request.mode) {
             Ok((name, mode)) => Admission::Read(ReadRequest {
                 name,

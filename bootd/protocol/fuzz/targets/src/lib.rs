@@ -84,6 +84,8 @@ targets! {
     DHCP_CLIENT = "dhcp_client", dhcp::client, 64 * KIB;
     /// The first packet of a TFTP client.
     TFTP_REQUEST = "tftp_request", tftp::request, 64 * KIB;
+    /// A text file, as TFTP sends it.
+    NETASCII = "netascii", tftp::netascii, 16 * KIB;
     /// The TFTP server's machine under a sequence of packets.
     TFTP_TRANSFER = "tftp_transfer", tftp::transfer, 64 * KIB;
     /// The TFTP client's machine under a sequence of packets.

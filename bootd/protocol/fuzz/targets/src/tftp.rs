@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bootd_protocol::tftp::netascii;
 use bootd_protocol::tftp::{
     Admission, Agreed, Command, DEFAULT_BLOCK_SIZE, Fetch, FetchCommand, FetchPlan, Limits, Mode,
     Options, Packet, ReadRequest, Repeat, Run, Transfer, admit,
@@ -11,8 +12,33 @@ use crate::input::Input;
 
 const START: Duration = Duration::from_secs(1000);
 
-/// An ERROR and an OACK are not longer than the request by more than this.
-const SLACK: usize = 48;
+/// A file goes on the wire alike whole and in pieces, and is read back as it was.
+pub(crate) fn netascii(data: &[u8]) {
+    let mut input = Input::new(data);
+    let (first, rest) = (input.piece(), input.rest());
+    let mut pieces = Vec::new();
+    netascii::encode(first, &mut pieces);
+    netascii::encode(rest, &mut pieces);
+    let mut whole = Vec::new();
+    netascii::encode(&[first, rest].concat(), &mut whole);
+    assert_eq!(pieces, whole);
+    assert_eq!(
+        whole.len(),
+        netascii::encoded_len(first) + netascii::encoded_len(rest)
+    );
+    let mut wire = whole.iter();
+    let mut file = Vec::new();
+    while let Some(byte) = wire.next() {
+        file.push(match (byte, byte == &b'\r') {
+            (_, true) if wire.next() == Some(&b'\n') => b'\n',
+            (other, _) => *other,
+        });
+    }
+    assert_eq!(file, [first, rest].concat());
+}
+
+/// An OACK is not longer than the request by more than the digits of the file's size.
+const SIZE_DIGITS: usize = 20;
 
 pub(crate) fn request(data: &[u8]) {
     if let Ok(packet) = Packet::parse(data) {
@@ -23,7 +49,8 @@ pub(crate) fn request(data: &[u8]) {
     let read = match admit(data) {
         Admission::Ignore(_) => return,
         Admission::Refuse(refusal) => {
-            assert!(refusal.to_bytes().len() <= SLACK);
+            let reply = refusal.reply_to(data.len());
+            assert!(reply.len() <= data.len(), "{} bytes refuse", reply.len());
             return;
         }
         Admission::Read(read) => read,
@@ -36,7 +63,7 @@ pub(crate) fn request(data: &[u8]) {
         match transfer.next_command() {
             Some(Command::Send(bytes)) => {
                 let oack = matches!(Packet::parse(&bytes), Ok(Packet::OptionAck(_)));
-                assert!(oack && bytes.len() <= data.len() + SLACK);
+                assert!(oack && bytes.len() <= data.len() + SIZE_DIGITS);
             }
             Some(Command::SendData(run)) => {
                 assert_eq!((run.block, run.count), (1, 1));

@@ -114,6 +114,7 @@ fn the_well_known_port_admits_refuses_and_ignores() {
         (b"\0\x01a\0NetASCII\0", Ok("a")),
         (b"\0\x01a\0mail\0", Err(Refusal::BadMode)),
         (b"\0\x02a\0octet\0", Err(Refusal::ReadOnly)),
+        (b"\0\x02a\0\0", Err(Refusal::ReadOnly)),
     ];
     for (datagram, expected) in table {
         let found = match admit(datagram) {
@@ -128,6 +129,8 @@ fn the_well_known_port_admits_refuses_and_ignores() {
         (b"\0\x03\0\x01x", None),
         (b"\0\x05\0\0\0", None),
         (b"\0\x06", None),
+        (b"\0\x01\0\0", None),
+        (b"\0\x02\0\0", None),
         (b"hello", Some(ParseError::Opcode(0x6865))),
     ];
     for (datagram, error) in ignored {

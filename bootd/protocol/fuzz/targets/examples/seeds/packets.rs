@@ -238,7 +238,10 @@ fn tftp() -> Vec<Seed> {
             seeds.push(("tftp_transfer", format!("{what}-{kind}"), steps));
         }
     }
-    let others: [(&str, &[u8]); 6] = [
+    let text = [piece(b"dos\r\n\r"), b"\nunix\n\0\r\0".to_vec()].concat();
+    seeds.push(("netascii", "lines".to_owned(), text));
+    let others: [(&str, &[u8]); 7] = [
+        ("shortest", b"\0\x02\0\0"),
         ("write", b"\0\x02file\0octet\0"),
         ("mail", b"\0\x01file\0mail\0"),
         ("netascii", b"\0\x01file\0NETASCII\0"),
