@@ -1,6 +1,6 @@
 //! The files that TFTP serves: boot images, by digest.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -15,20 +15,15 @@ use crate::presence::Presence;
 use crate::tftp::{Config, Ending, Event, Files, Observer, Server, Source, Stage};
 use crate::tftp_tree::Tree;
 
-/// Makes a file for the machine that asks: its bytes, or none if there is no such file for it.
-/// Called by the thread that serves everybody: must return at once.
-pub type NodeFiles = dyn Fn(&str, IpAddr) -> Option<Arc<[u8]>> + Send + Sync;
-
 /// The builds of iPXE that firmware loads first are below this.
 const LOADERS: &str = "ipxe/";
 
-/// What TFTP serves: files made for the machine that asks, then `boot/<sha256>.efi`, then the
-/// loaders below `ipxe/`, then the files of a directory tree. The first that has the name wins.
+/// What TFTP serves: `boot/<sha256>.efi`, then the loaders below `ipxe/`, then the files of a
+/// directory tree. The first that has the name wins.
 #[derive(Clone)]
 pub struct TftpFiles {
     blobs: BlobStore,
     counters: Arc<Counters>,
-    made: Option<Arc<NodeFiles>>,
     tree: Option<Tree>,
     loaders: Option<Tree>,
 }
@@ -40,7 +35,6 @@ impl TftpFiles {
         TftpFiles {
             blobs,
             counters,
-            made: None,
             tree: None,
             loaders: None,
         }
@@ -67,13 +61,6 @@ impl TftpFiles {
             (Some(loaders), Some(loader)) => Some((loaders, loader)),
             (None, _) | (_, None) => self.tree.as_ref().map(|tree| (tree, name)),
         }
-    }
-
-    /// Files that are made for each machine, too.
-    #[must_use]
-    pub fn with_made(mut self, made: Arc<NodeFiles>) -> Self {
-        self.made = Some(made);
-        self
     }
 
     fn blob(&self, digest: Digest, peer: SocketAddr) -> Result<Source, Refusal> {
@@ -105,11 +92,7 @@ impl Files for TftpFiles {
         }
     }
 
-    fn open_now(&self, name: &str, peer: SocketAddr) -> Option<Result<Source, Refusal>> {
-        let made = self.made.as_ref().and_then(|made| made(name, peer.ip()));
-        if let Some(bytes) = made {
-            return Some(Ok(Source::memory(bytes)));
-        }
+    fn open_now(&self, name: &str, _peer: SocketAddr) -> Option<Result<Source, Refusal>> {
         match (image(name), self.in_tree(name)) {
             (Some(_), _) => None,
             (None, Some((tree, name))) => tree.find_now(name),

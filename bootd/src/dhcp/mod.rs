@@ -196,8 +196,8 @@ impl Running {
             nodes: u32::try_from(view.snapshot.nodes.len()).unwrap_or(u32::MAX),
             ..Config::new(networks.collect(), verify, http)
         };
-        for network in &config.networks {
-            debug!(network = &*network.name, mode = ?network.mode, "network");
+        if config.networks.is_empty() {
+            warn!("no network is listed (table network): nobody gets an answer by DHCP");
         }
         for error in self.server.reconfigure(config) {
             warn!("a network is not served: {error}");

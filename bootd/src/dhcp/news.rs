@@ -159,9 +159,6 @@ pub(super) fn tell_networks(view: &View, links: &Links, told: &mut Told) {
             ),
         }
     }
-    if now.is_empty() {
-        warn!("no network is listed (table network): nobody gets an answer by DHCP");
-    }
     *told = now;
 }
 

@@ -48,7 +48,7 @@ pub struct Sockets {
     /// Port 67, and port 4011 for boot servers.
     ports: [(u16, OwnedFd); 2],
     frames: Option<Frames>,
-    no_frames_told: AtomicBool,
+    unsent_told: AtomicBool,
     pub(super) probes: Probes,
 }
 
@@ -67,7 +67,7 @@ impl Sockets {
         Ok(Sockets {
             ports: [open(SERVER_PORT)?, open(PROXY_PORT)?],
             frames: frames.ok(),
-            no_frames_told: AtomicBool::new(false),
+            unsent_told: AtomicBool::new(false),
             probes: Probes::open(),
         })
     }
@@ -110,7 +110,7 @@ impl Sockets {
             match (&self.frames, datagram.link) {
                 (Some(frames), Some(station)) => frames.send(datagram, station),
                 (None, Some(_)) | (_, None) => {
-                    let key = (datagram.interface, datagram.source);
+                    let key = (leaves_by(datagram), datagram.source);
                     groups.entry(key).or_default().push(datagram);
                 }
             }
@@ -133,7 +133,7 @@ impl Sockets {
             .iter()
             .map(|datagram| [IoSlice::new(&datagram.bytes)])
             .collect();
-        let info = packet_info(interface, *source.ip(), group);
+        let info = packet_info(interface, *source.ip());
         let control = [ControlMessage::Ipv4PacketInfo(&info)];
         let mut done = 0;
         while done < group.len() {
@@ -161,8 +161,8 @@ impl Sockets {
     }
 
     fn warn_unsent(&self, datagram: &Datagram, error: Errno) {
-        // A network that is gone says so with every packet: once is enough until it changes.
-        if !self.no_frames_told.swap(true, Ordering::Relaxed) {
+        // A network that is gone says so with every packet.
+        if !self.unsent_told.swap(true, Ordering::Relaxed) {
             let to = datagram.destination;
             warn!(%to, "DHCP answer not sent: {error} (told once)");
         }
@@ -174,6 +174,15 @@ fn destination(datagram: &Datagram) -> SocketAddrV4 {
     match datagram.link {
         Some(_) => SocketAddrV4::new(Ipv4Addr::BROADCAST, datagram.destination.port()),
         None => datagram.destination,
+    }
+}
+
+/// The interface that a datagram must leave by: a broadcast is for the link its question came in
+/// by; what has an address of its own goes where the routes say (0).
+fn leaves_by(datagram: &Datagram) -> u32 {
+    match *destination(datagram).ip() {
+        Ipv4Addr::BROADCAST => datagram.interface,
+        _ => 0,
     }
 }
 
@@ -225,17 +234,38 @@ fn receive(
     Ok(())
 }
 
-fn packet_info(interface: u32, source: Ipv4Addr, group: &[&Datagram]) -> nix::libc::in_pktinfo {
-    let broadcast = group
-        .iter()
-        .all(|it| *destination(it).ip() == Ipv4Addr::BROADCAST);
-    // What has an address of its own goes where the routes say.
-    let interface = if broadcast { interface } else { 0 };
+fn packet_info(interface: u32, source: Ipv4Addr) -> nix::libc::in_pktinfo {
     nix::libc::in_pktinfo {
         ipi_ifindex: i32::try_from(interface).unwrap_or(0),
         ipi_spec_dst: nix::libc::in_addr {
             s_addr: u32::from(source).to_be(),
         },
         ipi_addr: nix::libc::in_addr { s_addr: 0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One system call sends with one interface: a unicast beside it must not take a broadcast
+    /// off its link.
+    #[test]
+    fn broadcasts_stay_on_their_link() {
+        let to = |ip: [u8; 4], link| Datagram {
+            interface: 3,
+            source: SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 1), 67),
+            destination: SocketAddrV4::new(ip.into(), 68),
+            link,
+            bytes: vec![],
+        };
+        let station = Some(bootd_protocol::identity::Mac([2; 6]));
+        for (datagram, expected) in [
+            (to([255; 4], None), 3),
+            (to([10, 1, 0, 9], None), 0),
+            (to([10, 1, 0, 9], station), 3),
+        ] {
+            assert_eq!(leaves_by(&datagram), expected, "{datagram:?}");
+        }
     }
 }

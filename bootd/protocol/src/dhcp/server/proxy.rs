@@ -26,7 +26,8 @@ impl Server {
         }
         match kind {
             Kind::Discover => self.proxy_offer(question),
-            Kind::Request | Kind::Inform if at_boot_server => self.proxy_ack(question),
+            // A client with an address wants the rest, whatever it calls its question here.
+            Kind::Request if at_boot_server => self.inform(question),
             Kind::Inform => self.inform(question),
             Kind::Request | Kind::Bootp | Kind::Decline | Kind::Release => Err(DropReason::NotOurs),
         }
@@ -42,26 +43,6 @@ impl Server {
         self.report(Event::Offered {
             client: question.client.clone(),
             ip: Ipv4Addr::UNSPECIFIED,
-            why: choice.why,
-        });
-        Ok(())
-    }
-
-    fn proxy_ack(&mut self, question: &Question<'_>) -> Result<(), DropReason> {
-        let ip = question.request.ciaddr;
-        if !question.network.has_host(ip) {
-            return Err(DropReason::Senseless);
-        }
-        let choice = self.choose(question)?;
-        let packet = self
-            .packet(AnswerKind::Ack, question, None, &choice)
-            .ciaddr(ip);
-        self.counters.acks += 1;
-        let datagram = self.finish(question, To::Owner(ip), &packet);
-        self.commands.push_back(Command::Send(datagram));
-        self.report(Event::Informed {
-            client: question.client.clone(),
-            ip,
             why: choice.why,
         });
         Ok(())
