@@ -1,5 +1,8 @@
 //! The one file with `unsafe`: what neither std nor nix wraps.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "its few blocks each have a SAFETY note; everywhere else it is denied"
+)]
 #![allow(
     missing_docs,
     unreachable_pub,

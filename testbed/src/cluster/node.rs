@@ -121,6 +121,16 @@ impl Node {
         Ok(())
     }
 
+    /// Sets its firmware to ask the network before the disk, from the next power-on.
+    pub fn ask_network_first(&mut self) {
+        self.spec.network_first = true;
+    }
+
+    /// Switches it off.
+    pub fn power_off(&mut self) {
+        self.machine = None;
+    }
+
     /// Cuts its power; the disk loses what it had not flushed, as `policy` says.
     pub fn cut_power(&mut self, policy: CutPolicy, seed: u64) {
         self.machine = None;

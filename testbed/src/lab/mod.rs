@@ -19,7 +19,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 
-pub(crate) use network::ip;
+pub(crate) use network::{BRIDGE, ip};
 pub use network::{GATEWAY, NetworkError, PREFIX_LENGTH, Tap};
 
 /// Set for the inner process: the outer one's process id, as seen outside.

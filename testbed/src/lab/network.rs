@@ -10,7 +10,8 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Length of the network's prefix, in bits.
 pub const PREFIX_LENGTH: u8 = 24;
 
-pub(super) const BRIDGE: &str = "br0";
+/// The bridge that all machines are on.
+pub(crate) const BRIDGE: &str = "br0";
 
 /// A step of building the network failed.
 #[derive(Debug, thiserror::Error)]

@@ -46,6 +46,8 @@ pub struct MachineSpec {
     pub tap: Option<String>,
     /// The socket of its disk ([`crate::nbd::NbdServer::path`]); `None`: no disk.
     pub disk: Option<PathBuf>,
+    /// The firmware asks the network before the disk.
+    pub network_first: bool,
     /// Skips the firmware's boot order.
     pub direct: Option<DirectBoot>,
     /// The first restart by its own software ends QEMU instead: for a machine that was
@@ -80,6 +82,7 @@ impl MachineSpec {
             accel: Accel::default(),
             tap: None,
             disk: None,
+            network_first: false,
             direct: None,
             end_at_restart: false,
             state_dir: state_dir.to_owned(),
@@ -155,7 +158,12 @@ impl MachineSpec {
         }
     }
 
-    /// First in the boot order, but for a direct boot, which takes index 0. No cache in QEMU: each flush of the guest is one on the wire.
+    /// Places of the disk and of the card in the firmware's boot order. A direct boot has index 0.
+    fn boot_order(&self) -> (u8, u8) {
+        if self.network_first { (2, 1) } else { (1, 2) }
+    }
+
+    /// No cache in QEMU: each flush of the guest is one on the wire.
     fn add_disk(&self, args: &mut Arguments) {
         if let Some(socket) = &self.disk {
             args.add(&["-drive"]);
@@ -164,12 +172,14 @@ impl MachineSpec {
                 socket,
                 ",cache=none,discard=unmap",
             );
-            args.add(&["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
+            let (place, _) = self.boot_order();
+            let device = format!("virtio-blk-pci,drive=disk,bootindex={place}");
+            args.add(&["-device", &device]);
         }
     }
 
-    /// Second in the boot order. BIOS starts the card's ROM, which is iPXE; UEFI has its
-    /// own driver and PXE, and the ROM would only cost it 2.7 s.
+    /// BIOS starts the card's ROM, which is iPXE; UEFI has its own driver and PXE, and the ROM
+    /// would only cost it 2.7 s.
     fn add_card(&self, args: &mut Arguments) {
         let Some(tap) = &self.tap else { return };
         let netdev = format!("tap,id=net,ifname={tap},script=no,downscript=no");
@@ -177,8 +187,9 @@ impl MachineSpec {
             Firmware::Bios => "",
             Firmware::Uefi => ",romfile=",
         };
+        let (_, place) = self.boot_order();
         let device = format!(
-            "virtio-net-pci,netdev=net,mac={},bootindex=2{rom}",
+            "virtio-net-pci,netdev=net,mac={},bootindex={place}{rom}",
             self.mac
         );
         args.add(&["-netdev", &netdev, "-device", &device]);

@@ -17,10 +17,10 @@ use super::bench::{Bench, say};
 use crate::cluster::master::LeaseRow;
 use crate::cluster::wait_for;
 use crate::lab::{Lab, ip};
-use place::{CARD, Link, Station};
-use programs::Programs;
+use place::Link;
 
-pub(super) use programs::fetch;
+pub(super) use place::{CARD, Station};
+pub(super) use programs::{Programs, fetch};
 
 /// How long bootd may take to write a lease.
 const LIMIT: Duration = Duration::from_secs(10);

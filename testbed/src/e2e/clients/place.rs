@@ -10,7 +10,7 @@ use crate::bench::netns::Netns;
 use crate::lab::ip;
 
 /// The card of every station.
-pub(super) const CARD: &str = "eth0";
+pub(in crate::e2e) const CARD: &str = "eth0";
 
 /// A bridge on which bootd has the address 10.78.NUMBER.1, until it is dropped.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Drop for Link {
 
 /// A machine on a link, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Station {
+pub(in crate::e2e) struct Station {
     name: String,
     pub(super) netns: Netns,
     pub(super) mac: Mac,
@@ -70,7 +70,7 @@ pub(super) struct Station {
 
 impl Station {
     /// Number `number` of all stations, on the bridge of this name.
-    pub(super) fn new(bridge: &str, number: u8) -> Result<Self> {
+    pub(in crate::e2e) fn new(bridge: &str, number: u8) -> Result<Self> {
         let station = Self::unplugged(number)?;
         let (name, port) = (&station.name, format!("port{number}"));
         ip(&format!(
@@ -117,7 +117,7 @@ impl Station {
     }
 
     /// Gives a card an address by hand.
-    pub(super) fn address(&self, card: &str, address: Ipv4Addr) -> Result<()> {
+    pub(in crate::e2e) fn address(&self, card: &str, address: Ipv4Addr) -> Result<()> {
         self.netns
             .ip(&format!("address add {address}/24 dev {card}"))
     }

@@ -43,7 +43,7 @@ echo "$what $address ${new_dhcp_server_identifier:-$serverid}" >>"$0.log"
 "#;
 
 /// The programs, unpacked, and where their files go.
-pub(super) struct Programs {
+pub(in crate::e2e) struct Programs {
     busybox: Program,
     dhclient: Program,
     dhcrelay: Program,
@@ -63,7 +63,7 @@ pub(super) struct Client {
 }
 
 impl Programs {
-    pub(super) fn new(work_dir: &Path, dir: &Path) -> Result<Self> {
+    pub(in crate::e2e) fn new(work_dir: &Path, dir: &Path) -> Result<Self> {
         let root = fetch(work_dir)?;
         fs::create_dir_all(dir)?;
         Ok(Programs {
@@ -158,7 +158,7 @@ impl Programs {
     }
 
     /// dnsmasq at a station, as the DHCP server of the link, with this range of addresses.
-    pub(super) fn dnsmasq(
+    pub(in crate::e2e) fn dnsmasq(
         &self,
         station: &Station,
         first: Ipv4Addr,

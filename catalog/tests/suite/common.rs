@@ -1,5 +1,4 @@
 //! A catalog with two versions of a package, for the tests.
-#![allow(dead_code, reason = "every test file uses its part")]
 
 use catalog::Catalog;
 use rusqlite::Connection;

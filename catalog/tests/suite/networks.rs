@@ -1,12 +1,8 @@
 //! What the catalog says of networks, locations and DHCP options.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod common;
-
+use crate::common::{catalog, mac, sql};
 use catalog::identify::{Identity, Match, columns, location_text, match_node, passed};
 use catalog::snapshot::{BootBy, Bootp, DhcpOption, Mode, UefiLoader, Unknown};
-use common::{catalog, mac, sql};
 
 fn option(code: u8, bytes: &[u8], always: bool) -> DhcpOption {
     DhcpOption {

@@ -1,14 +1,10 @@
 //! What `schema.sql` refuses, and in which words; with foreign keys off, as the shell has them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod common;
-mod refused;
-
 use std::process::Command;
 
+use crate::common::{catalog, digest, fixture, sql};
+use crate::refused;
 use catalog::{Catalog, Error, schema};
-use common::{catalog, digest, fixture, sql};
 use rusqlite::Connection;
 
 /// An edit of the software's tables and the sentence it is refused with.

@@ -1,6 +1,5 @@
 //! `catalog install`, killed (SIGKILL) at every sort of moment: the catalog is the old one or the
 //! new one, a second installation succeeds, and nothing is left of the first.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::collections::BTreeSet;
 use std::fs;

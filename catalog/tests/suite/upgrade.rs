@@ -1,15 +1,11 @@
 //! Databases that older versions made.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 
+use crate::common::fixture;
 use catalog::state::{Lease, LeaseState, Place, StateStore};
 use catalog::{Catalog, Error, schema};
-use common::fixture;
 use rusqlite::Connection;
 use tempfile::TempDir;
 

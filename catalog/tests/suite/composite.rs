@@ -1,13 +1,10 @@
 //! Composites: made, installed, cut short, altered, signed by somebody else.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::sql;
 use bootd_protocol::identity::{Arch, Firmware};
 use bootd_protocol::manifest::Manifest;
 use catalog::composite::archive::ArchiveError;
@@ -16,7 +13,6 @@ use catalog::composite::install::{Change, InstallError, Report};
 use catalog::composite::sign;
 use catalog::select::manifest_for;
 use catalog::{Catalog, Error};
-use common::sql;
 use tempfile::TempDir;
 
 const RELEASE: &str = r#"

@@ -1,15 +1,11 @@
 //! What docs/operating.md tells people to type works as it stands there.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 
-use common::{catalog, sql};
+use crate::common::{catalog, sql};
 
-const OPERATING: &str = include_str!("../../docs/operating.md");
+const OPERATING: &str = include_str!("../../../docs/operating.md");
 
 /// The shell commands of one section, without the marks around them.
 fn commands(section: &str) -> Vec<&'static str> {

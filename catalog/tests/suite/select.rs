@@ -1,16 +1,12 @@
 //! From the tables to manifests: who wins, what is refused, what stays in force.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod common;
-
+use crate::common::{catalog, digest, mac, sql};
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::manifest::Manifest;
 use catalog::identify::{Identity, KnownBy, Match, differences, match_node, passed};
 use catalog::select::manifest_for;
 use catalog::served::Served;
 use catalog::{Catalog, Error};
-use common::{catalog, digest, mac, sql};
 
 const X86: Arch = Arch::X86_64;
 
