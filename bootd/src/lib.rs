@@ -5,7 +5,8 @@
 //! | [`server`] | puts the parts together |
 //! | [`desired`] | the catalog in memory, swapped whole after every edit |
 //! | [`wishes`] | what it says about one machine |
-//! | [`recorder`] | the one thread that writes databases |
+//! | [`recorder`] | the one thread that writes what is observed |
+//! | [`registrar`] | the one thread that edits the catalog: new nodes, keys |
 //! | [`presence`], [`locations`] | how every node is doing, and where DHCP saw it |
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
@@ -26,6 +27,7 @@ pub mod locations;
 pub mod presence;
 pub mod privileges;
 pub mod recorder;
+pub mod registrar;
 pub mod server;
 pub mod sockets;
 pub mod supervision;

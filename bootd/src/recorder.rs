@@ -1,17 +1,13 @@
-//! The one thread that writes: what is observed into `state.db`, the few rows that bootd adds
-//! into `catalog.db`. Everybody else sends it letters.
+//! The one thread that writes what is observed into `state.db`. Everybody else sends it letters.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use catalog::identify::{Identity, Match, match_rule};
-use catalog::keys::PublicKey;
+use catalog::Error;
 use catalog::state::{Event, Record, StateStore};
-use catalog::{Catalog, Error};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::chain::chain;
-use crate::desired::Desired;
 
 /// Letters are gathered for so long after the first of a batch, unless somebody waits.
 const GATHER: Duration = Duration::from_millis(20);
@@ -23,9 +19,6 @@ enum Letter {
     Record(Record),
     /// Write, commit, then call.
     Commit(Vec<Record>, Box<dyn FnOnce() + Send>),
-    Enrol(Box<Identity>),
-    Learn(String, Box<Identity>),
-    BindKey(String, PublicKey),
 }
 
 /// Where to send letters. Clones reach the same recorder.
@@ -35,9 +28,7 @@ pub struct Recorder(Sender<Letter>);
 /// The receiving end, to be run on a thread of its own.
 pub struct Desk {
     letters: Receiver<Letter>,
-    catalog: Catalog,
     state: StateStore,
-    desired: Desired,
     backlog: Vec<Record>,
     failing: bool,
 }
@@ -51,18 +42,16 @@ pub fn unix_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A recorder for these databases.
+/// A recorder for this database.
 #[must_use]
-pub fn recorder(catalog: Catalog, state: StateStore, desired: Desired) -> (Recorder, Desk) {
+pub fn recorder(state: StateStore) -> (Recorder, Desk) {
     let (sender, letters) = channel();
     let backlog = Vec::new();
     (
         Recorder(sender),
         Desk {
             letters,
-            catalog,
             state,
-            desired,
             backlog,
             failing: false,
         },
@@ -94,21 +83,6 @@ impl Recorder {
     /// Writes now, and calls `then` once all is on stable storage; never if it cannot be written.
     pub fn commit(&self, records: Vec<Record>, then: impl FnOnce() + Send + 'static) {
         self.send(Letter::Commit(records, Box::new(then)));
-    }
-
-    /// Makes a machine a node, as the catalog's rules say.
-    pub fn enrol(&self, identity: Identity) {
-        self.send(Letter::Enrol(Box::new(identity)));
-    }
-
-    /// Fills in what a node's row does not say.
-    pub fn learn(&self, node: String, identity: Identity) {
-        self.send(Letter::Learn(node, Box::new(identity)));
-    }
-
-    /// Binds a key to a node that has none.
-    pub fn bind_key(&self, node: String, key: PublicKey) {
-        self.send(Letter::BindKey(node, key));
     }
 }
 
@@ -146,45 +120,8 @@ impl Desk {
                 waiting.push(then);
                 return true;
             }
-            Letter::Enrol(identity) => self.enrol(&identity),
-            Letter::Learn(node, identity) => {
-                let learned = self.catalog.learn(&node, &identity);
-                self.edited(learned.map(drop), || format!("node {node}: what it is"));
-            }
-            Letter::BindKey(node, key) => {
-                let bound = self.catalog.bind_key(&node, &key);
-                self.edited(bound, || format!("node {node}: its key"));
-            }
         }
         false
-    }
-
-    fn enrol(&mut self, identity: &Identity) {
-        let view = self.desired.view();
-        let Match::Rule { rule, .. } = match_rule(&view.snapshot, identity) else {
-            return;
-        };
-        match self.catalog.enrol(rule, identity) {
-            Ok(name) => {
-                info!(node = name, rule = rule.name, "enrolled");
-                let text = format!("enrolled by rule {}", rule.name);
-                let (at_ms, kind) = (unix_ms(), "enrolled".to_owned());
-                self.backlog.push(Record::Event(Event {
-                    at_ms,
-                    node: Some(name),
-                    kind,
-                    text,
-                }));
-            }
-            Err(error) => warn!("a machine could not be enrolled: {}", chain(&error)),
-        }
-    }
-
-    fn edited(&self, result: Result<(), Error>, what: impl Fn() -> String) {
-        if let Err(error) = result {
-            let error = chain(&error);
-            warn!("{} could not be written into the catalog: {error}", what());
-        }
     }
 
     /// Where somebody removed `state.db`, it is begun anew: else all would be written to a file
@@ -234,11 +171,8 @@ mod tests {
     #[test]
     fn writes_while_letters_keep_coming() {
         let dir = tempfile::tempdir().unwrap();
-        let catalog = Catalog::create(dir.path()).unwrap();
-        let path = catalog.state_path();
-        let state = StateStore::open(&path).unwrap();
-        let desired = Desired::load(&catalog).unwrap();
-        let (recorder, desk) = recorder(catalog, state, desired);
+        let path = dir.path().join("state.db");
+        let (recorder, desk) = recorder(StateStore::open(&path).unwrap());
         let desk = std::thread::spawn(move || desk.run());
         let reader = StateStore::read_only(&path).unwrap().unwrap();
         let begun = Instant::now();

@@ -24,6 +24,7 @@ use crate::locations::Locations;
 use crate::presence::Presence;
 use crate::privileges::{self, Plan};
 use crate::recorder::{self, Recorder};
+use crate::registrar::{self, Registrar};
 use crate::sockets;
 use crate::supervision::{self, Life};
 use crate::tftp;
@@ -79,6 +80,7 @@ struct Shared {
     catalog: Catalog,
     desired: Desired,
     recorder: Recorder,
+    registrar: Registrar,
     presence: Presence,
     locations: Locations,
     counters: Arc<Counters>,
@@ -120,7 +122,8 @@ async fn run(options: &Options) -> anyhow::Result<()> {
 
     let desired = Desired::load(&catalog)?;
     let writer = Catalog::open(&options.state)?;
-    let (recorder, desk) = recorder::recorder(writer, state, desired.clone());
+    let (recorder, desk) = recorder::recorder(state);
+    let (registrar, registry) = registrar::registrar(writer, desired.clone(), recorder.clone());
     let (failed, mut failures) = mpsc::channel(4);
     let shared = Shared {
         presence: Presence::new(earlier, recorder.clone()),
@@ -130,9 +133,11 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         catalog,
         desired,
         recorder,
+        registrar,
         failed,
     };
     spawn("recorder", move || desk.run())?;
+    spawn("registrar", move || registry.run())?;
     shared.follow_catalog(&options.state)?;
     shared.serve_verify(
         udp,
@@ -236,6 +241,7 @@ impl Shared {
             socket,
             desired: self.desired.clone(),
             recorder: self.recorder.clone(),
+            registrar: self.registrar.clone(),
             presence: self.presence.clone(),
             locations: self.locations.clone(),
             counters: Arc::clone(&self.counters),
@@ -254,6 +260,7 @@ impl Shared {
             sockets,
             desired: self.desired.clone(),
             recorder: self.recorder.clone(),
+            registrar: self.registrar.clone(),
             presence: self.presence.clone(),
             locations: self.locations.clone(),
             counters: Arc::clone(&self.counters),

@@ -18,6 +18,7 @@ use crate::desired::Desired;
 use crate::locations::Locations;
 use crate::presence::Presence;
 use crate::recorder::Recorder;
+use crate::registrar::Registrar;
 use crate::supervision::{BEAT_INTERVAL, Pulse};
 use crate::wishes::{Wisher, verify_identity};
 
@@ -27,8 +28,10 @@ pub struct Verify {
     pub socket: UdpSocket,
     /// The catalog in force.
     pub desired: Desired,
-    /// Where it is written.
+    /// Where what is seen is written.
     pub recorder: Recorder,
+    /// Where the catalog is edited.
+    pub registrar: Registrar,
     /// Where it is told how nodes are doing.
     pub presence: Presence,
     /// Where machines were when DHCP heard of them.
@@ -108,12 +111,12 @@ impl Verify {
                     debug!(%to, "verify answer not sent: {error}");
                 }
             }
-            Command::Enrol { identity, .. } => self.recorder.enrol(verify_identity(&identity)),
+            Command::Enrol { identity, .. } => self.registrar.enrol(verify_identity(&identity)),
             Command::BindKey { name, key } => {
                 info!(node = name, %key, "key bound");
                 self.recorder
                     .event(Some(&name), "key", format!("bound at first contact: {key}"));
-                self.recorder.bind_key(name, *key.as_bytes());
+                self.registrar.bind_key(name, *key.as_bytes());
             }
             Command::Observe(observation) => self.observe(&observation),
         }
@@ -136,7 +139,8 @@ impl Verify {
                 .node(name)
                 .is_none_or(|row| is_news(row, identity))
             {
-                self.recorder.learn(name.clone(), verify_identity(identity));
+                self.registrar
+                    .learn(name.clone(), verify_identity(identity));
             }
         }
         if !matches!(fact, Fact::KeyOffered { .. }) && identity.key_is_kept {

@@ -1,5 +1,7 @@
 //! The few rows of the catalog that programs write: new nodes, what they said of themselves, keys.
 
+use std::path::Path;
+
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use crate::error::{Error, Result};
@@ -8,7 +10,15 @@ use crate::keys::{PublicKey, key_text};
 use crate::snapshot::{Action, Rule};
 use crate::store::Catalog;
 
-impl Catalog {
+/// Edits in one transaction. What one of them is refused with concerns it alone: the others
+/// stand.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    transaction: &'a Transaction<'a>,
+    path: &'a Path,
+}
+
+impl Batch<'_> {
     /// Makes a machine a node, as `rule` says, and gives back its name: the rule's prefix and the
     /// last six digits of the MAC address, with a number behind it if another node has that name.
     /// Its architecture and firmware are recorded with it; a held node waits for its `hold` to
@@ -17,7 +27,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Refused`] for a rule that ignores machines or a machine without MAC address;
     /// what SQLite refuses.
-    pub fn enrol(&mut self, rule: &Rule, identity: &Identity) -> Result<String> {
+    pub fn enrol(&self, rule: &Rule, identity: &Identity) -> Result<String> {
         let (class, hold) = match &rule.action {
             Action::Enrol { class } => (class, false),
             Action::Hold { class } => (class, true),
@@ -34,24 +44,24 @@ impl Catalog {
             ));
         };
         let mac = mac.to_string();
-        let uuid = identity
-            .uuid
-            .filter(|uuid| uuid.is_usable())
-            .map(|uuid| uuid.to_string());
-        self.write(|transaction| {
+        let uuid = usable_uuid(identity);
+        self.run(|transaction| {
             let same = "SELECT name FROM node WHERE mac = ?1 OR uuid = ?2 ORDER BY mac = ?1 DESC";
             let known: Option<String> = transaction
-                .query_row(same, params![mac, uuid], |row| row.get(0))
+                .prepare_cached(same)?
+                .query_row(params![mac, uuid], |row| row.get(0))
                 .optional()?;
             if let Some(name) = known {
                 return Ok(name);
             }
             let digits: String = mac.replace(':', "").chars().skip(6).collect();
             let name = free_name(transaction, &format!("{}{digits}", rule.node_prefix))?;
-            transaction.execute(
-                "INSERT INTO node (name, mac, uuid, arch, firmware, class, hold, comment)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                params![
+            transaction
+                .prepare_cached(
+                    "INSERT INTO node (name, mac, uuid, arch, firmware, class, hold, comment)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                )?
+                .execute(params![
                     name,
                     mac,
                     uuid,
@@ -60,8 +70,7 @@ impl Catalog {
                     class,
                     hold,
                     format!("enrolled by rule {}", rule.name),
-                ],
-            )?;
+                ])?;
             Ok(name)
         })
     }
@@ -71,26 +80,23 @@ impl Catalog {
     ///
     /// # Errors
     /// What SQLite refuses.
-    pub fn learn(&mut self, node: &str, identity: &Identity) -> Result<bool> {
-        let uuid = identity
-            .uuid
-            .filter(|uuid| uuid.is_usable())
-            .map(|uuid| uuid.to_string());
-        self.write(|transaction| {
-            let changed = transaction.execute(
-                "UPDATE node SET arch = coalesce(arch, ?2), firmware = coalesce(firmware, ?3),
-                        mac = coalesce(mac, ?4), uuid = coalesce(uuid, ?5)
-                 WHERE name = ?1 AND (arch IS NULL AND ?2 IS NOT NULL
-                    OR firmware IS NULL AND ?3 IS NOT NULL
-                    OR mac IS NULL AND ?4 IS NOT NULL OR uuid IS NULL AND ?5 IS NOT NULL)",
-                params![
+    pub fn learn(&self, node: &str, identity: &Identity) -> Result<bool> {
+        self.run(|transaction| {
+            let changed = transaction
+                .prepare_cached(
+                    "UPDATE node SET arch = coalesce(arch, ?2), firmware = coalesce(firmware, ?3),
+                            mac = coalesce(mac, ?4), uuid = coalesce(uuid, ?5)
+                     WHERE name = ?1 AND (arch IS NULL AND ?2 IS NOT NULL
+                        OR firmware IS NULL AND ?3 IS NOT NULL
+                        OR mac IS NULL AND ?4 IS NOT NULL OR uuid IS NULL AND ?5 IS NOT NULL)",
+                )?
+                .execute(params![
                     node,
                     identity.arch.map(|arch| arch.name()),
                     identity.firmware.map(|firmware| firmware.name()),
                     identity.mac.map(|mac| mac.to_string()),
-                    uuid,
-                ],
-            )?;
+                    usable_uuid(identity),
+                ])?;
             Ok(changed > 0)
         })
     }
@@ -99,19 +105,17 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Error::NoSuch`]; [`Error::Refused`] when another key is bound; what SQLite refuses.
-    pub fn bind_key(&mut self, node: &str, key: &PublicKey) -> Result<()> {
+    pub fn bind_key(&self, node: &str, key: &PublicKey) -> Result<()> {
         let text = key_text(key);
-        let bound: Option<Option<String>> = self.write(|transaction| {
+        let bound: Option<Option<String>> = self.run(|transaction| {
             let bound = transaction
-                .query_row(
-                    "SELECT public_key FROM node WHERE name = ?1",
-                    [node],
-                    |row| row.get(0),
-                )
+                .prepare_cached("SELECT public_key FROM node WHERE name = ?1")?
+                .query_row([node], |row| row.get(0))
                 .optional()?;
             if bound == Some(None) {
-                let bind = "UPDATE node SET public_key = ?2 WHERE name = ?1";
-                transaction.execute(bind, params![node, text])?;
+                transaction
+                    .prepare_cached("UPDATE node SET public_key = ?2 WHERE name = ?1")?
+                    .execute(params![node, text])?;
             }
             Ok(bound)
         })?;
@@ -126,6 +130,50 @@ impl Catalog {
             ))),
             Some(_) => Ok(()),
         }
+    }
+
+    fn run<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        work(self.transaction).map_err(Error::sql(self.path))
+    }
+}
+
+impl Catalog {
+    /// Makes edits in one transaction, which takes one flush however many they are.
+    ///
+    /// # Errors
+    /// What SQLite refuses of the whole: then none of them stands.
+    pub fn batch<T>(&mut self, work: impl FnOnce(&Batch<'_>) -> T) -> Result<T> {
+        let path = self.db_path();
+        self.write(|transaction| {
+            Ok(work(&Batch {
+                transaction,
+                path: &path,
+            }))
+        })
+    }
+
+    /// [`Batch::enrol`], by itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn enrol(&mut self, rule: &Rule, identity: &Identity) -> Result<String> {
+        self.batch(|batch| batch.enrol(rule, identity))?
+    }
+
+    /// [`Batch::learn`], by itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn learn(&mut self, node: &str, identity: &Identity) -> Result<bool> {
+        self.batch(|batch| batch.learn(node, identity))?
+    }
+
+    /// [`Batch::bind_key`], by itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bind_key(&mut self, node: &str, key: &PublicKey) -> Result<()> {
+        self.batch(|batch| batch.bind_key(node, key))?
     }
 
     /// Ends a node's hold.
@@ -190,8 +238,13 @@ impl Catalog {
     }
 }
 
+fn usable_uuid(identity: &Identity) -> Option<String> {
+    let usable = identity.uuid.filter(|uuid| uuid.is_usable());
+    usable.map(|uuid| uuid.to_string())
+}
+
 fn free_name(transaction: &Transaction<'_>, wanted: &str) -> rusqlite::Result<String> {
-    let mut taken = transaction.prepare("SELECT 1 FROM node WHERE name = ?1")?;
+    let mut taken = transaction.prepare_cached("SELECT 1 FROM node WHERE name = ?1")?;
     let mut name = wanted.to_owned();
     let mut number = 2;
     while taken.exists([&name])? {

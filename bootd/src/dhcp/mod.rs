@@ -18,13 +18,14 @@ mod news;
 mod probe;
 mod sockets;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bootd_protocol::boot_choice::{Client, Why};
 use bootd_protocol::dhcp::server::{Command, Config, Datagram, Server};
+use bootd_protocol::identity::Mac;
 use catalog::state::{self, Record};
 use nix::poll::PollTimeout;
 use tracing::{debug, warn};
@@ -36,10 +37,11 @@ use crate::desired::{Desired, View};
 use crate::locations::Locations;
 use crate::presence::Presence;
 use crate::recorder::{Recorder, unix_ms};
+use crate::registrar::Registrar;
 use crate::supervision::{BEAT_INTERVAL, Pulse};
 use crate::wishes::Wisher;
 use networks::Links;
-use news::{Enrolments, Told};
+use news::{Enrolments, Newcomer, Told};
 use sockets::Inbox;
 
 /// Interfaces and their addresses are looked at again after this long, for they come and go.
@@ -53,6 +55,8 @@ pub struct Dhcp {
     pub desired: Desired,
     /// Where leases are written.
     pub recorder: Recorder,
+    /// Where machines become nodes.
+    pub registrar: Registrar,
     /// Where it is told who got an address.
     pub presence: Presence,
     /// Where it is told where clients are.
@@ -105,7 +109,7 @@ struct Running {
     generation: Option<u64>,
     enrolments: Enrolments,
     /// Machines that are being made nodes.
-    newcomers: Vec<(Client, Option<Ipv4Addr>, Why)>,
+    newcomers: HashMap<Mac, Newcomer>,
     inbox: Inbox,
     round: Round,
 }
@@ -127,7 +131,7 @@ impl Dhcp {
             told: Told::new(),
             generation: None,
             enrolments: Enrolments::new(),
-            newcomers: Vec::new(),
+            newcomers: HashMap::new(),
             inbox: Inbox::new(),
             round: Round::default(),
         };

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bootd_protocol::boot_choice::{Client, ClientKind, Why};
 use bootd_protocol::dhcp::server::{Event, Mode};
@@ -16,11 +16,21 @@ use crate::desired::View;
 use crate::presence::Sighting;
 use crate::wishes::{dhcp_identity, machine};
 
-/// How many machines DHCP may make nodes at once, and how many each second after that. The
-/// others become nodes when their init introduces itself; a flood of made-up machines does not
-/// fill the catalog.
-const ENROLMENTS: f64 = 64.0;
-const ENROLMENTS_PER_SECOND: f64 = 1.0;
+/// How many machines DHCP may make nodes at once: a room full of new ones.
+const ENROLMENTS: f64 = 1024.0;
+/// And how many each second after that. The others become nodes when their init introduces
+/// itself; a flood of made-up machines does not fill the catalog in a night.
+const ENROLMENTS_PER_SECOND: f64 = 4.0;
+/// By then the catalog has a machine that was to become a node, or will not have it by this.
+const BECOMING: Duration = Duration::from_secs(10);
+
+/// A machine that is being made a node, as DHCP saw it last.
+pub(super) struct Newcomer {
+    client: Client,
+    address: Option<Ipv4Addr>,
+    why: Why,
+    since: Instant,
+}
 
 /// How many machines may yet be made nodes.
 pub(super) struct Enrolments {
@@ -92,9 +102,44 @@ impl Running {
 
     /// Machines that were being made nodes may be nodes by now.
     pub(super) fn sight_newcomers(&mut self, view: &View) {
-        for (client, address, why) in std::mem::take(&mut self.newcomers) {
-            self.sight(&client, address, &why, view);
+        for (mac, newcomer) in std::mem::take(&mut self.newcomers) {
+            let identity = dhcp_identity(&newcomer.client);
+            match match_node(&view.snapshot, &identity) {
+                Match::Node { .. } => {
+                    self.sight(&newcomer.client, newcomer.address, &newcomer.why, view);
+                }
+                Match::Rule { .. } if newcomer.since.elapsed() < BECOMING => {
+                    self.newcomers.insert(mac, newcomer);
+                }
+                Match::Rule { .. } | Match::Nobody { .. } => {}
+            }
         }
+    }
+
+    /// A machine that a rule takes in becomes a node, once.
+    fn make_node(&mut self, client: &Client, address: Option<Ipv4Addr>, why: &Why) {
+        let known = self.newcomers.get(&client.mac);
+        let since = match known
+            .map(|it| it.since)
+            .filter(|it| it.elapsed() < BECOMING)
+        {
+            Some(since) => since,
+            None if self.enrolments.take_one() => {
+                self.edge.registrar.enrol(dhcp_identity(client));
+                Instant::now()
+            }
+            None => return,
+        };
+        let (client, why) = (client.clone(), why.clone());
+        self.newcomers.insert(
+            client.mac,
+            Newcomer {
+                client,
+                address,
+                why,
+                since,
+            },
+        );
     }
 
     /// A machine that boots was given an address or a boot file.
@@ -104,9 +149,8 @@ impl Running {
         let node = match match_node(&view.snapshot, &identity) {
             Match::Node { node, .. } => node,
             Match::Rule { .. } => {
-                if machine(client.kind).is_some() && self.enrolments.take_one() {
-                    self.edge.recorder.enrol(identity);
-                    self.newcomers.push((client.clone(), address, why.clone()));
+                if machine(client.kind).is_some() {
+                    self.make_node(client, address, why);
                 }
                 return;
             }
@@ -121,7 +165,7 @@ impl Running {
         };
         let unknown = node.uuid.is_none() || node.arch.is_none() || node.firmware.is_none();
         if netboot && unknown {
-            self.edge.recorder.learn(node.name.clone(), identity);
+            self.edge.registrar.learn(node.name.clone(), identity);
         }
         if netboot {
             info!(node = node.name, mac = %client.mac, "{why}");
@@ -181,7 +225,7 @@ mod tests {
     #[test]
     fn a_flood_makes_few_nodes() {
         let mut enrolments = Enrolments::new();
-        let made = (0..1000).filter(|_| enrolments.take_one()).count();
-        assert!((64..70).contains(&made), "{made}");
+        let made = (0..5000).filter(|_| enrolments.take_one()).count();
+        assert!((1024..1030).contains(&made), "{made}");
     }
 }

@@ -48,8 +48,7 @@ impl Server {
         let catalog = Catalog::create(dir.path()).unwrap();
         let desired = Desired::load(&catalog).unwrap();
         let state = catalog::state::StateStore::open(&catalog.state_path()).unwrap();
-        let writer = Catalog::open(dir.path()).unwrap();
-        let (recorder, _) = recorder::recorder(writer, state, desired.clone());
+        let (recorder, _) = recorder::recorder(state);
         let counters = Arc::<Counters>::default();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
