@@ -33,9 +33,10 @@ pub(super) fn create(
     install(&master, workshop)?;
     let mut catalog = Connection::open(dir.join("catalog.db"))?;
     let edit = catalog.transaction()?;
+    // Its peers do not ask whether somebody has an address before they give it, either.
     edit.execute(
         "UPDATE network SET subnet = '10.77.0.0/16', pool_first = '10.77.1.0',
-                            pool_last = '10.77.250.255', lease_seconds = 43200",
+                            pool_last = '10.77.250.255', lease_seconds = 43200, probe = 0",
         [],
     )?;
     for class in 0..CLASSES {
@@ -84,10 +85,8 @@ fn insert_class(edit: &Transaction<'_>, class: u32) -> Result<()> {
     Ok(())
 }
 
-/// Rules by architecture, by firmware, by maker of the card, and by place where the schema has
-/// that.
+/// Rules by architecture, by firmware, by maker of the card, and by place.
 fn insert_rule(edit: &Transaction<'_>, rule: u32) -> Result<()> {
-    let place = place_columns(edit)?;
     let (column, value): (&str, String) = match rule % 4 {
         0 => (
             "arch",
@@ -99,8 +98,8 @@ fn insert_rule(edit: &Transaction<'_>, rule: u32) -> Result<()> {
             .into(),
         ),
         1 => ("firmware", "bios".into()),
-        2 if !place.is_empty() => {
-            let column = &place[usize::try_from(rule)? / 4 % place.len()];
+        2 => {
+            let column = PLACE[usize::try_from(rule)? / 4 % PLACE.len()];
             (column, place_value(column, rule))
         }
         _ => ("mac_prefix", format!("52:54:{rule:02x}")),
@@ -121,14 +120,8 @@ fn insert_rule(edit: &Transaction<'_>, rule: u32) -> Result<()> {
 }
 
 /// The columns of a rule that tell where a machine is.
-fn place_columns(edit: &Transaction<'_>) -> Result<Vec<String>> {
-    let mut statement = edit.prepare(
-        "SELECT name FROM pragma_table_info('rule')
-         WHERE name IN ('relay', 'circuit', 'circuit_id', 'remote', 'remote_id')",
-    )?;
-    let names = statement.query_map([], |row| row.get(0))?;
-    Ok(names.collect::<rusqlite::Result<_>>()?)
-}
+/// The columns of a rule that tell where a machine is.
+const PLACE: [&str; 3] = ["relay", "circuit", "remote"];
 
 /// A place where no machine of the load is.
 fn place_value(column: &str, rule: u32) -> String {
