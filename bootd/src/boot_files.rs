@@ -96,11 +96,12 @@ impl BootFiles {
     ) -> Result<String, String> {
         let (mut client, firmware) = client(query)?;
         if let Some(heard) = wisher.locations.of(client.mac) {
-            (client.place, client.vendor_class) = (heard.place, heard.vendor_class);
+            client.place = heard.place;
+            client.vendor_class = heard.vendor_class.as_deref().map(str::to_owned);
         }
         let offer = wisher.wish(&client).offer;
         let text = match &offer {
-            Offer::Local { reason } => Ok(Script { reason, ..script }.local(firmware)),
+            Offer::Local { reason, .. } => Ok(Script { reason, ..script }.local(firmware)),
             Offer::Boot { uki, reason } => {
                 let cmdline = self.cmdline(*uki).map_err(|error| error.to_string())?;
                 Script { reason, ..script }.boot(uki, &cmdline)

@@ -1,11 +1,14 @@
 //! Where machines were when DHCP last heard of them: the verify protocol and HTTP know a machine
 //! by its hardware address and must choose by the same rules as DHCP did.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bootd_protocol::boot_choice::{Client, ClientKind, Place};
 use bootd_protocol::identity::Mac;
+
+/// So many different vendor classes are kept once for all who say them.
+const MAX_VENDOR_CLASSES: usize = 1000;
 
 /// What DHCP heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,12 +16,32 @@ pub struct Heard {
     /// Where the machine is.
     pub place: Place,
     /// Its vendor class, if it was its firmware that spoke.
-    pub vendor_class: Option<String>,
+    pub vendor_class: Option<Arc<str>>,
 }
 
 /// Machines that boot. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Locations(Arc<RwLock<HashMap<Mac, Heard>>>);
+pub struct Locations(Arc<RwLock<Machines>>);
+
+#[derive(Debug, Default)]
+struct Machines {
+    heard: HashMap<Mac, Heard>,
+    /// Ten thousand cards say the same few words.
+    vendor_classes: HashSet<Arc<str>>,
+}
+
+impl Machines {
+    fn vendor_class(&mut self, words: &str) -> Arc<str> {
+        if let Some(known) = self.vendor_classes.get(words) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = words.into();
+        if self.vendor_classes.len() < MAX_VENDOR_CLASSES {
+            self.vendor_classes.insert(Arc::clone(&new));
+        }
+        new
+    }
+}
 
 impl Locations {
     /// Continues from the places that leases tell.
@@ -29,27 +52,36 @@ impl Locations {
             vendor_class: None,
         };
         let places = places.into_iter().map(|(mac, place)| (mac, heard(place)));
-        Locations(Arc::new(RwLock::new(places.collect())))
+        let machines = Machines {
+            heard: places.collect(),
+            ..Machines::default()
+        };
+        Locations(Arc::new(RwLock::new(machines)))
     }
 
     /// A machine was given an address or a boot file.
     pub fn saw(&self, client: &Client) {
         let mut machines = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let heard = machines.entry(client.mac).or_insert_with(|| Heard {
-            place: Place::default(),
-            vendor_class: None,
-        });
-        heard.place.clone_from(&client.place);
         // Rules go by what the firmware says, not by what our own init says after it.
-        if !matches!(client.kind, ClientKind::Init { .. }) {
-            heard.vendor_class.clone_from(&client.vendor_class);
-        }
+        let vendor_class = if matches!(client.kind, ClientKind::Init { .. }) {
+            let before = machines.heard.get(&client.mac);
+            before.and_then(|it| it.vendor_class.clone())
+        } else {
+            let words = client.vendor_class.as_deref();
+            words.map(|it| machines.vendor_class(it))
+        };
+        let place = client.place.clone();
+        let heard = Heard {
+            place,
+            vendor_class,
+        };
+        machines.heard.insert(client.mac, heard);
     }
 
     /// Where it was last.
     #[must_use]
     pub fn of(&self, mac: Mac) -> Option<Heard> {
         let machines = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        machines.get(&mac).cloned()
+        machines.heard.get(&mac).cloned()
     }
 }

@@ -60,8 +60,8 @@ impl Presence {
         }
     }
 
-    /// Whether a node that asks the network is to start from its disk instead: it was last heard
-    /// of from there, and has not been sent there in vain.
+    /// Whether a node that asks the network is to start from its disk instead: its disk has what it
+    /// needs, and it has not been sent there in vain.
     #[must_use]
     pub fn starts_from_disk(&self, node: &str) -> bool {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,8 +157,9 @@ impl Presence {
         match fact {
             Fact::KeyOffered { bound } => self.offered(name, identity.key, bound.as_ref()),
             Fact::Asked { ask, verdict } => {
-                lock(&self.sent_to_disk).remove(name);
+                let sent = lock(&self.sent_to_disk).remove(name).unwrap_or(0);
                 self.update(name, |state| {
+                    state.from_disk = disk_starts(ask, verdict, sent);
                     seen(
                         state,
                         from.ip(),
@@ -225,9 +226,18 @@ fn known(digest: Digest) -> Option<Digest> {
     (digest != Digest::NONE).then_some(digest)
 }
 
+/// Whether a node that asks can start from its disk: it has, or it has come by the network and has
+/// all of its software on the disk, where it has not just been sent in vain.
+fn disk_starts(ask: &Ask, verdict: &Verdict, sent_to_disk: u32) -> bool {
+    match (ask.booted_from, &verdict.action) {
+        (BootedFrom::SlotA | BootedFrom::SlotB, _) => true,
+        (BootedFrom::Network, Action::Run) => sent_to_disk < SENT_TO_DISK,
+        (BootedFrom::Network, Action::Install { .. } | Action::Hold { .. }) => false,
+    }
+}
+
 fn asked(state: &mut NodeState, ask: &Ask, verdict: &Verdict) {
     state.running = known(ask.manifest);
-    state.from_disk = ask.booted_from != BootedFrom::Network;
     state.failed = known(ask.failed);
     (state.progress_done, state.progress_total) = (0, 0);
     let from = match ask.booted_from {
@@ -252,6 +262,8 @@ fn reported(state: &mut NodeState, report: &Report) {
     state.stage = report.stage.name().into();
     (state.progress_done, state.progress_total) = (report.done, report.total);
     state.message.clone_from(&report.text);
+    // Installed, or updated: its disk has all that it needs to start.
+    state.from_disk |= report.stage == Stage::Restarting;
     if report.stage == Stage::Running {
         state.running = known(report.manifest);
     }

@@ -38,8 +38,8 @@ pub fn dhcp_identity(client: &Client) -> Identity {
         firmware: machine.map(|(_, firmware)| firmware),
         network: client.place.network.as_deref().map(str::to_owned),
         relay: client.place.relay,
-        circuit: client.place.circuit.clone(),
-        remote: client.place.remote.clone(),
+        circuit: client.place.circuit.as_deref().map(str::to_owned),
+        remote: client.place.remote.as_deref().map(str::to_owned),
         vendor_class: client.vendor_class.clone(),
         ..Identity::default()
     }
@@ -142,9 +142,9 @@ impl verify::Wishes for Wisher<'_> {
         if let Some(heard) = self.locations.of(who.mac) {
             identity.network = heard.place.network.as_deref().map(str::to_owned);
             identity.relay = heard.place.relay;
-            identity.circuit = heard.place.circuit;
-            identity.remote = heard.place.remote;
-            identity.vendor_class = heard.vendor_class;
+            identity.circuit = heard.place.circuit.as_deref().map(str::to_owned);
+            identity.remote = heard.place.remote.as_deref().map(str::to_owned);
+            identity.vendor_class = heard.vendor_class.as_deref().map(str::to_owned);
         }
         let (name, key, class, enrol) = match self.view.place(&identity) {
             Place::Ignored(_) | Place::Stranger => return Standing::Ignored,
@@ -218,8 +218,15 @@ impl Wisher<'_> {
     /// What a node is to boot: its own disk, where that has been seen to work.
     fn node_offer(&self, node: &Node, class: &Class, kind: ClientKind) -> Offer {
         let reason = self.view.node_reason(node);
-        if machine(kind).is_some() && self.presence.starts_from_disk(&node.name) {
-            return Offer::Local { reason };
+        if let Some((arch, firmware)) = machine(kind)
+            && self.presence.starts_from_disk(&node.name)
+        {
+            let wanted = self.view.served.wanted(&class.name, arch, firmware);
+            let loader = wanted.filter(|_| firmware == Firmware::Uefi);
+            return Offer::Local {
+                loader: loader.map(|it| it.manifest.boot.loader.efi.sha256),
+                reason,
+            };
         }
         self.view.boot(class, kind, reason)
     }

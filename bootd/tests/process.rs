@@ -85,6 +85,8 @@ impl Master {
 
     fn sqlite3(&self, uid: u32, sql: &str) {
         let mut command = Command::new("sqlite3");
+        // bootd may be at the file just then.
+        command.args(["-cmd", ".timeout 5000"]);
         command.arg(self.state.path().join("catalog.db")).arg(sql);
         if uid != 0 {
             command.uid(uid).gid(uid).current_dir("/");

@@ -16,17 +16,21 @@ mod older;
 mod rows;
 
 const SCHEMA: &str = include_str!("state.sql");
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 const APPLICATION_ID: i64 = 0x6274_6473;
 
-/// Small pages, because a batch of leases changes a page for each of them and every changed page
-/// is written to the journal; a long journal, because moving it into the database makes a commit
-/// wait (16 MB, some 500 batches). The page size counts for new databases only.
+/// Small pages, because every page that a batch changes is written to the journal whole; a long
+/// journal, because moving it into the database makes a commit wait (16 MB). The page size counts
+/// for new databases only.
 const SETTINGS: &str = "PRAGMA page_size = 1024; PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 16000; PRAGMA cache_size = -8000;";
 
 /// How many events are kept.
 const KEPT_EVENTS: i64 = 100_000;
+
+/// Leases of the past are removed when so many rows came since the last time, and at least as
+/// many as stayed then: the work of it is bounded by that of writing them.
+const LEASES_BETWEEN_SWEEPS: u64 = 8192;
 
 /// How a node is doing. Times are Unix milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,7 +51,7 @@ pub struct NodeState {
     pub stage_since_ms: i64,
     /// When it was last heard.
     pub last_seen_ms: i64,
-    /// Whether it had started from its own disk when it last asked.
+    /// Whether its disk has what it needs to start from there.
     pub from_disk: bool,
     /// The manifest that it runs.
     pub running: Option<Digest>,
@@ -140,8 +144,6 @@ pub enum Record {
     ForgetNode(String),
     /// A lease, new or renewed.
     Lease(Lease),
-    /// An address is free again.
-    FreeLease(Ipv4Addr),
     /// Something happened.
     Event(Event),
     /// A key's last message.
@@ -157,6 +159,8 @@ pub struct StateStore {
     connection: Connection,
     /// Device and inode of the file.
     file: Option<(u64, u64)>,
+    /// Rows of leases after the last sweep, and those that came since.
+    leases: (u64, u64),
 }
 
 impl StateStore {
@@ -172,6 +176,7 @@ impl StateStore {
             path: path.to_owned(),
             connection,
             file: inode(path),
+            leases: (0, 0),
         };
         if store.pragma("application_id")? == 0 && store.is_empty()? {
             let script = format!("BEGIN IMMEDIATE; {SCHEMA}; COMMIT;");
@@ -179,8 +184,9 @@ impl StateStore {
         }
         store.check()?;
         if store.pragma("user_version")? < VERSION {
-            upgrade(&mut store.connection, path, VERSION, older::to_version_2)?;
+            upgrade(&mut store.connection, path, VERSION, older::adapt)?;
         }
+        store.leases.0 = count_leases(&store.connection).map_err(&sql)?;
         Ok(store)
     }
 
@@ -198,6 +204,7 @@ impl StateStore {
             path: path.to_owned(),
             connection,
             file: inode(path),
+            leases: (0, 0),
         };
         store.check()?;
         Ok(Some(store))
@@ -239,7 +246,19 @@ impl StateStore {
             let prune = "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?1";
             transaction.execute(prune, [KEPT_EVENTS]).map_err(&sql)?;
         }
-        transaction.commit().map_err(&sql)
+        let is_lease = |record: &&Record| matches!(record, Record::Lease(_));
+        let (kept, mut new) = self.leases;
+        new += u64::try_from(batch.iter().filter(is_lease).count()).unwrap_or(0);
+        let mut leases = (kept, new);
+        if new > LEASES_BETWEEN_SWEEPS.max(kept) {
+            let stays = "SELECT max(number) FROM lease GROUP BY ip";
+            let sweep = format!("DELETE FROM lease WHERE number NOT IN ({stays})");
+            transaction.execute(&sweep, []).map_err(&sql)?;
+            leases = (count_leases(&transaction).map_err(&sql)?, 0);
+        }
+        transaction.commit().map_err(&sql)?;
+        self.leases = leases;
+        Ok(())
     }
 
     fn check(&self) -> Result<()> {
@@ -293,7 +312,6 @@ fn write_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Res
         Record::Node(state) => rows::write_node(transaction, state),
         Record::ForgetNode(node) => run("DELETE FROM node_state WHERE node = ?1", &[node]),
         Record::Lease(lease) => rows::write_lease(transaction, lease),
-        Record::FreeLease(ip) => run("DELETE FROM lease WHERE ip = ?1", &[&ip.to_bits()]),
         Record::Event(event) => run(
             "INSERT INTO event (at_ms, node, kind, text) VALUES (?1, ?2, ?3, ?4)",
             params![event.at_ms, event.node, event.kind, event.text],
@@ -311,6 +329,11 @@ fn write_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Res
             params![name, number(*value)],
         ),
     }
+}
+
+fn count_leases(connection: &Connection) -> rusqlite::Result<u64> {
+    let count: i64 = connection.query_row("SELECT count(*) FROM lease", [], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
 }
 
 fn inode(path: &Path) -> Option<(u64, u64)> {
@@ -399,11 +422,46 @@ mod tests {
         assert_eq!(store.replays().unwrap(), [stored]);
         assert_eq!(store.counters().unwrap(), [("http_bytes".to_owned(), 12)]);
 
-        let gone = [Record::ForgetNode("a".into()), Record::FreeLease(lease.ip)];
-        store.write(&gone).unwrap();
+        store.write(&[Record::ForgetNode("a".into())]).unwrap();
         let reader = StateStore::read_only(&path).unwrap().unwrap();
         assert_eq!(reader.nodes().unwrap(), []);
-        assert_eq!(reader.leases().unwrap(), []);
+    }
+
+    #[test]
+    fn the_last_lease_of_an_address_counts_and_the_others_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let lease = |host: u8, expires_ms| {
+            Record::Lease(Lease {
+                ip: Ipv4Addr::new(10, 0, 0, host),
+                mac: Mac([2, 0, 0, 0, 0, host]),
+                expires_ms,
+                hostname: String::new(),
+                state: LeaseState::Bound,
+                place: Place::default(),
+            })
+        };
+        let last = |store: &StateStore| -> Vec<(u8, i64)> {
+            let leases = store.leases().unwrap();
+            let short = leases.iter().map(|it| (it.ip.octets()[3], it.expires_ms));
+            short.collect()
+        };
+        let mut store = StateStore::open(&path).unwrap();
+        let rows = |store: &StateStore| count_leases(&store.connection).unwrap();
+        for round in 0..64 {
+            let batch: Vec<Record> = (1..=128).map(|host| lease(host, round)).collect();
+            store.write(&batch).unwrap();
+        }
+        assert_eq!(rows(&store), LEASES_BETWEEN_SWEEPS);
+        store.write(&[lease(1, 99)]).unwrap();
+        assert_eq!(rows(&store), 128);
+        let mut expected: Vec<(u8, i64)> = (1..=128).map(|host| (host, 63)).collect();
+        expected[0].1 = 99;
+        assert_eq!(last(&store), expected);
+        store.write(&[lease(2, 100)]).unwrap();
+        drop(store);
+        expected[1].1 = 100;
+        assert_eq!(last(&StateStore::open(&path).unwrap()), expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 -- Every column whose name ends in _ms is Unix time in milliseconds.
 
 PRAGMA application_id = 0x62746473; -- "btds"
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 CREATE TABLE node_state (
     node            TEXT PRIMARY KEY,
@@ -17,7 +17,7 @@ CREATE TABLE node_state (
     stage           TEXT NOT NULL,
     stage_since_ms  INTEGER NOT NULL,
     last_seen_ms    INTEGER NOT NULL,
-    -- 1: when it last asked, it had started from its own disk.
+    -- 1: its disk has what it needs to start from there.
     from_disk       INTEGER NOT NULL DEFAULT 0,
     -- Manifest digests (64 hexadecimal digits): what it runs, what it should, what failed on it.
     running         TEXT,
@@ -32,11 +32,14 @@ CREATE TABLE node_state (
     offered_key     TEXT
 ) STRICT, WITHOUT ROWID;
 
--- Written for every DHCPACK before it is sent, so its rows are small: addresses are numbers, and
+-- Written for every DHCPACK before it is sent, so it is a log: rows are added at its end, which
+-- changes few pages however the addresses lie, and the last row of an address is the one that
+-- counts. The others go when they have become many. Rows are small: addresses are numbers, and
 -- there is no index. People read the view `leases`.
 CREATE TABLE lease (
+    number     INTEGER PRIMARY KEY,
     -- 10.0.0.7 is 10*2^24 + 7; of a MAC address, likewise.
-    ip         INTEGER PRIMARY KEY,
+    ip         INTEGER NOT NULL,
     mac        INTEGER NOT NULL,
     expires_ms INTEGER NOT NULL,
     -- bound, released (the machine gave it back), declined (it found somebody else there).
@@ -82,7 +85,7 @@ SELECT (ip >> 24) || '.' || (ip >> 16 & 255) || '.' || (ip >> 8 & 255) || '.' ||
        datetime(expires_ms / 1000, 'unixepoch') AS until, network,
        (relay >> 24) || '.' || (relay >> 16 & 255) || '.' || (relay >> 8 & 255) || '.' || (relay & 255) AS relay,
        circuit, remote
-FROM lease ORDER BY ip;
+FROM lease WHERE number IN (SELECT max(number) FROM lease GROUP BY ip) ORDER BY ip;
 
 CREATE VIEW nodes_now AS
 SELECT node, stage, datetime(stage_since_ms / 1000, 'unixepoch') AS since,

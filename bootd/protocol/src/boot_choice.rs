@@ -9,8 +9,10 @@
 //! | PXE ROM of a PC BIOS | architecture 0 | iPXE by TFTP |
 //! | anything else | | an address alone |
 //!
-//! A machine that is to start from its own disk is told so in the words of its firmware: a boot
-//! menu of one entry (PXE 2.1, section 2.4), or a script.
+//! A machine that is to start from its own disk is told so in the words of its firmware: a script,
+//! a boot menu of one entry (PXE 2.1, section 2.4), or, for UEFI, by the loader that is on its disk
+//! anyway, sent by the network: UEFI that is sent nothing, or back, tries whatever else is in its
+//! list before the disk, which takes a minute for each way to boot by IPv6.
 
 mod kind;
 pub mod script;
@@ -63,9 +65,9 @@ pub struct Place {
     /// The relay that passed it on.
     pub relay: Option<Ipv4Addr>,
     /// The relay's name for the port that the client hangs on (circuit-id).
-    pub circuit: Option<String>,
+    pub circuit: Option<Arc<str>>,
     /// The relay's name for itself or the client's line (remote-id).
-    pub remote: Option<String>,
+    pub remote: Option<Arc<str>>,
 }
 
 impl Place {
@@ -74,8 +76,8 @@ impl Place {
         Place {
             network: Some(Arc::clone(network)),
             relay: Some(request.giaddr).filter(|it| !it.is_unspecified()),
-            circuit: agent.and_then(|it| it.circuit.clone()),
-            remote: agent.and_then(|it| it.remote.clone()),
+            circuit: agent.and_then(|it| it.circuit.as_deref()).map(Arc::from),
+            remote: agent.and_then(|it| it.remote.as_deref()).map(Arc::from),
         }
     }
 }
@@ -134,6 +136,9 @@ pub enum Offer {
     },
     /// Start from the disk: it holds what is to run.
     Local {
+        /// SHA-256 of the loader that starts a UEFI machine from its disk, wherever it was loaded
+        /// from.
+        loader: Option<Digest>,
         /// Why.
         reason: Arc<str>,
     },
@@ -160,7 +165,7 @@ impl Offer {
     pub const fn reason(&self) -> &Arc<str> {
         match self {
             Offer::Boot { reason, .. }
-            | Offer::Local { reason }
+            | Offer::Local { reason, .. }
             | Offer::Hold { reason }
             | Offer::None { reason }
             | Offer::Ignore { reason } => reason,
@@ -189,7 +194,8 @@ pub enum BootFile {
     },
     /// Where the master is: option 43.
     Hint(MasterHint),
-    /// The machine's own disk: a boot menu with nothing else on it (option 43).
+    /// What is behind the network card in the firmware's list, the machine's own disk as a rule:
+    /// a boot menu with nothing else on it (option 43).
     LocalDisk,
     /// An address alone.
     Nothing,
@@ -279,15 +285,22 @@ pub fn choose(client: &Client, offer: &Offer, policy: BootPolicy, master: &Maste
             script(client.kind, offer, BootFile::Script { url })
         }
         ClientKind::BiosRom => chain(offer, BIOS_LOADER),
-        ClientKind::UefiPxe(_) if policy.boot_by == Some(BootBy::Http) => other_way(BootBy::Http),
-        ClientKind::UefiPxe(arch) => match policy.uefi_loader {
+        // An offer without a boot file it waits out for a minute; this takes it to its next entry.
+        ClientKind::UefiPxe(_) if policy.boot_by == Some(BootBy::Http) => {
+            choice(BootFile::LocalDisk, Why::NotThisWay(BootBy::Http))
+        }
+        ClientKind::UefiPxe(arch) => match (policy.uefi_loader, offer) {
             // The loaders at hand are built for this one alone.
-            Some(loader) if arch == Arch::X86_64 => chain(offer, loader.file()),
-            Some(_) | None => image(client.kind, offer, |uki| BootFile::Tftp {
+            (Some(loader), Offer::Boot { .. } | Offer::Hold { .. }) if arch == Arch::X86_64 => {
+                chain(offer, loader.file())
+            }
+            _ => image(client.kind, offer, |uki| BootFile::Tftp {
                 path: format!("boot/{uki}.efi"),
             }),
         },
-        ClientKind::UefiHttp(_) if policy.boot_by == Some(BootBy::Tftp) => other_way(BootBy::Tftp),
+        ClientKind::UefiHttp(_) if policy.boot_by == Some(BootBy::Tftp) => {
+            choice(BootFile::Nothing, Why::NotThisWay(BootBy::Tftp))
+        }
         ClientKind::UefiHttp(_) => image(client.kind, offer, |uki| BootFile::Http {
             url: format!("{}/boot/{uki}.efi", server(master.ip, master.http_port)),
         }),
@@ -298,16 +311,20 @@ fn choice(file: BootFile, why: Why) -> Choice {
     Choice { file, why }
 }
 
-fn other_way(wanted: BootBy) -> Choice {
-    choice(BootFile::Nothing, Why::NotThisWay(wanted))
-}
-
-/// For firmware that loads the image itself: the image if there is one, else nothing.
+/// For firmware that loads the image itself: the image if there is one, or the disk's loader,
+/// else nothing.
 fn image(kind: ClientKind, offer: &Offer, file: impl FnOnce(&Digest) -> BootFile) -> Choice {
     let file = match (offer, kind) {
         (Offer::Boot { uki, .. }, _) => file(uki),
+        (
+            Offer::Local {
+                loader: Some(loader),
+                ..
+            },
+            _,
+        ) => file(loader),
         // HTTP boot has no word for it; without a boot file the firmware tries its next entry.
-        (Offer::Local { .. }, ClientKind::UefiPxe(_)) => BootFile::LocalDisk,
+        (Offer::Local { loader: None, .. }, ClientKind::UefiPxe(_)) => BootFile::LocalDisk,
         (
             Offer::Local { .. } | Offer::Hold { .. } | Offer::None { .. } | Offer::Ignore { .. },
             _,
@@ -325,7 +342,7 @@ fn chain(offer: &Offer, loader: &'static str) -> Choice {
             },
             Why::Chain(loader, Arc::clone(reason)),
         ),
-        Offer::Local { reason } => choice(BootFile::LocalDisk, Why::Local(Arc::clone(reason))),
+        Offer::Local { reason, .. } => choice(BootFile::LocalDisk, Why::Local(Arc::clone(reason))),
         Offer::None { reason } | Offer::Ignore { reason } => {
             choice(BootFile::Nothing, Why::NoOffer(Arc::clone(reason)))
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bootd_protocol::boot_choice::{BootPolicy, Place};
@@ -99,8 +100,8 @@ pub(crate) fn place(place: &state::Place) -> Place {
     Place {
         network: place.network.as_deref().map(Into::into),
         relay: place.relay,
-        circuit: place.circuit.clone(),
-        remote: place.remote.clone(),
+        circuit: place.circuit.as_deref().map(Arc::from),
+        remote: place.remote.as_deref().map(Arc::from),
     }
 }
 
@@ -125,8 +126,8 @@ pub(super) fn written(lease: Lease) -> state::Lease {
         place: state::Place {
             network: lease.place.network.map(|it| it.to_string()),
             relay: lease.place.relay,
-            circuit: lease.place.circuit,
-            remote: lease.place.remote,
+            circuit: lease.place.circuit.as_deref().map(str::to_owned),
+            remote: lease.place.remote.as_deref().map(str::to_owned),
         },
     }
 }

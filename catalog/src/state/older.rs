@@ -5,8 +5,19 @@ use rusqlite::Transaction;
 use super::{Lease, LeaseState, Place, SCHEMA, rows};
 use crate::upgrade::rebuild;
 
+/// Makes a state of any older version one of today's.
+pub(super) fn adapt(db: &Transaction<'_>) -> rusqlite::Result<()> {
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version < 2 {
+        from_version_1(db)
+    } else {
+        // Version 2 had a row for each address.
+        rebuild(db, SCHEMA)
+    }
+}
+
 /// Version 1 wrote the addresses of leases as text.
-pub(super) fn to_version_2(db: &Transaction<'_>) -> rusqlite::Result<()> {
+fn from_version_1(db: &Transaction<'_>) -> rusqlite::Result<()> {
     let leases: Vec<Lease> = db
         .prepare("SELECT ip, mac, expires_ms, hostname FROM lease")?
         .query_map([], |row| {

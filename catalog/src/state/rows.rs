@@ -43,7 +43,9 @@ impl StateStore {
     /// # Errors
     /// What SQLite refuses.
     pub fn leases(&self) -> Result<Vec<Lease>> {
-        let leases = self.all("SELECT * FROM lease ORDER BY ip", lease)?;
+        let query = "SELECT * FROM lease
+                     WHERE number IN (SELECT max(number) FROM lease GROUP BY ip) ORDER BY ip";
+        let leases = self.all(query, lease)?;
         Ok(leases.into_iter().flatten().collect())
     }
 
@@ -170,7 +172,7 @@ pub(super) fn write_lease(transaction: &Transaction<'_>, lease: &Lease) -> rusql
     let [a, b, c, d, e, f] = lease.mac.0;
     transaction
         .prepare_cached(
-            "INSERT OR REPLACE INTO lease
+            "INSERT INTO lease
                  (ip, mac, expires_ms, state, hostname, network, relay, circuit, remote)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?

@@ -228,3 +228,42 @@ fn an_upgraded_state_has_the_old_leases() {
         .unwrap();
     assert_eq!(db.last_insert_rowid(), 8);
 }
+
+/// Version 2 had a row for each address, which was written over.
+#[test]
+fn a_state_of_version_2_keeps_its_leases() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    make(
+        &path,
+        &format!(
+            "PRAGMA journal_mode = WAL; {STATE_1}
+             PRAGMA user_version = 2;
+             ALTER TABLE node_state ADD COLUMN from_disk INTEGER NOT NULL DEFAULT 0;
+             DROP TABLE lease;
+             CREATE TABLE lease (
+                 ip INTEGER PRIMARY KEY, mac INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
+                 state TEXT NOT NULL, hostname TEXT NOT NULL DEFAULT '', network TEXT,
+                 relay INTEGER, circuit TEXT, remote TEXT) STRICT;
+             INSERT INTO lease VALUES
+                 (167772168, 2, 9, 'bound', 'b', 'lan', NULL, NULL, NULL),
+                 (167772167, 1, 8, 'released', 'a', NULL, 167772161, 'port', '0x07');"
+        ),
+    );
+    let leases = StateStore::open(&path).unwrap().leases().unwrap();
+    let short: Vec<_> = leases
+        .iter()
+        .map(|it| {
+            (
+                it.ip.to_string(),
+                it.hostname.as_str(),
+                it.place.circuit.as_deref(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("10.0.0.7".to_owned(), "a", Some("port")),
+        ("10.0.0.8".to_owned(), "b", None),
+    ];
+    assert_eq!(short, expected);
+}

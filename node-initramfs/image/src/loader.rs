@@ -30,7 +30,7 @@ const EARLY: &str = "normal (memdisk)/grub.cfg\n";
 /// The second partition of the disk that GRUB was started from.
 const PREFIX: &str = "(,gpt2)/bootd";
 
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 14] = [
     "boot",
     "configfile",
     "echo",
@@ -41,6 +41,8 @@ const MODULES: [&str; 12] = [
     "minicmd",
     "normal",
     "part_gpt",
+    "search",
+    "search_fs_file",
     "tar",
     "test",
 ];

@@ -13,14 +13,14 @@ use crate::cluster::{http, wait_for};
 use crate::lab::Lab;
 use crate::nbd::{Counters, CutAt, CutPolicy};
 
-/// Pairs of cuts: of an installation and of an update, on BIOS and on UEFI.
-const BIOS: Pairs = Pairs {
-    install: 5,
+/// Series of cuts: of an installation and of an update, on BIOS and on UEFI.
+const BIOS: Series = Series {
+    install: 3,
     update: 1,
 };
-const UEFI: Pairs = Pairs {
+const UEFI: Series = Series {
     install: 1,
-    update: 4,
+    update: 2,
 };
 /// Which sectors a cut loses grows from this.
 const SEED: u64 = 0x00b0_07d0;
@@ -36,16 +36,19 @@ const NEXT_CLASS: &str = "
     INSERT INTO class_image (class, arch, image, version)
         SELECT 'next', arch, image, '2' FROM class_image WHERE class = 'web'";
 
-/// Each pair begins anew; its second cut strikes the recovery from the first.
+/// Each series begins anew with a cut somewhere in the work; the next ones strike the recovery.
 #[derive(Debug, Clone, Copy)]
-struct Pairs {
+struct Series {
     install: u64,
     update: u64,
 }
 
-impl Pairs {
+/// Cuts of a series.
+const IN_A_ROW: u64 = 3;
+
+impl Series {
     const fn cuts(self) -> u64 {
-        2 * (self.install + self.update)
+        IN_A_ROW * (self.install + self.update)
     }
 }
 
@@ -72,9 +75,9 @@ pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-fn cut(bench: &Bench, node: &mut Node, pairs: Pairs) -> Result<()> {
-    cut_installation(bench, node, pairs.install)?;
-    cut_update(bench, node, pairs.update)
+fn cut(bench: &Bench, node: &mut Node, series: Series) -> Result<()> {
+    cut_installation(bench, node, series.install)?;
+    cut_update(bench, node, series.update)
 }
 
 /// The points of the disk's work at which the power goes: by writes and by flushes in turn,
@@ -92,12 +95,12 @@ fn points(work: Counters, count: u64) -> Vec<CutAt> {
         .collect()
 }
 
-/// Where the second cut of a pair strikes: early in what every recovery does.
-fn second(index: u64) -> CutAt {
-    if index < 2 {
-        CutAt::Write(20 + 20 * index)
+/// Where the later cuts of a series strike: early in what every recovery does.
+fn later(index: u64, cut: u64) -> CutAt {
+    if index.is_multiple_of(2) {
+        CutAt::Write(20 * cut)
     } else {
-        CutAt::Flush(1 + index % 2)
+        CutAt::Flush(cut)
     }
 }
 
@@ -110,52 +113,51 @@ fn policy(seed: u64) -> CutPolicy {
     }
 }
 
-/// Each pair begins with a blank disk. What the next starts find is their own affair: they have
+/// Each series begins with a blank disk. What the next starts find is their own affair: they have
 /// to end with the software running from the disk.
-fn cut_installation(bench: &Bench, node: &mut Node, pairs: u64) -> Result<()> {
+fn cut_installation(bench: &Bench, node: &mut Node, series: u64) -> Result<()> {
     let blank = node.snapshot();
-    for (index, first) in (0..).zip(points(bench.work.install, pairs)) {
+    for (index, first) in (0..).zip(points(bench.work.install, series)) {
         node.restore(&blank);
         forget_key(bench, node)?;
-        cut_twice(node, index, first)?;
+        cut_in_a_row(node, index, first)?;
         node.power_on(|_| {})?;
         node.wait_for_line("verified as", INSTALL_LIMIT)?;
         finish(bench, node, "1.0")?;
         say(format_args!(
-            "{}: installation cut at {first:?} and again: right",
+            "{}: installation cut at {first:?} and twice again: right",
             node.name()
         ));
     }
     Ok(())
 }
 
-/// Each pair begins with the old software installed. The next starts boot the old or the new,
+/// Each series begins with the old software installed. The next starts boot the old or the new,
 /// and end with the new.
-fn cut_update(bench: &Bench, node: &mut Node, pairs: u64) -> Result<()> {
+fn cut_update(bench: &Bench, node: &mut Node, series: u64) -> Result<()> {
     node.cut_power(CutPolicy::LoseAll, SEED);
     let installed = node.snapshot();
     let mac = node.mac();
     bench.edit(&format!(
         "UPDATE node SET class = 'next' WHERE mac = '{mac}'"
     ))?;
-    for (index, first) in (0..).zip(points(bench.work.update, pairs)) {
+    for (index, first) in (0..).zip(points(bench.work.update, series)) {
         node.restore(&installed);
-        cut_twice(node, index, first)?;
+        cut_in_a_row(node, index, first)?;
         node.power_on(|_| {})?;
         finish(bench, node, "2.0")?;
         say(format_args!(
-            "{}: update cut at {first:?} and again: right",
+            "{}: update cut at {first:?} and twice again: right",
             node.name()
         ));
     }
     Ok(())
 }
 
-fn cut_twice(node: &mut Node, index: u64, first: CutAt) -> Result<()> {
-    for (at, seed) in [
-        (first, SEED + 2 * index),
-        (second(index), SEED + 2 * index + 1),
-    ] {
+fn cut_in_a_row(node: &mut Node, index: u64, first: CutAt) -> Result<()> {
+    for cut in 0..IN_A_ROW {
+        let at = if cut == 0 { first } else { later(index, cut) };
+        let seed = SEED + IN_A_ROW * index + cut;
         node.power_on(|_| {})?;
         node.arm(at)?;
         ensure!(

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -31,8 +32,8 @@ pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
     datagrams(bench)?;
     second_master(bench)?;
     newer_catalog(bench)?;
-    unusable_disks(lab, bench)?;
-    let mut node = rotten_blob(lab, bench)?;
+    no_room(lab, bench)?;
+    let mut node = stopped_and_mended(lab, bench)?;
     full_disk::run(bench, &mut node)
 }
 
@@ -131,29 +132,34 @@ fn newer_catalog(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// No disk, one too small, one with somebody's data: said on the console and to the master;
-/// the data stays until the class says otherwise.
-fn unusable_disks(lab: &mut Lab, bench: &Bench) -> Result<()> {
-    let mut node = |name: &str, number, disk| {
-        Node::with_disk(
-            lab,
-            name,
-            Firmware::Bios,
-            number,
-            bench.accel,
-            &bench.logs,
-            disk,
-        )
-    };
-    let mut without = node("no-disk", 21, Disk::blank(1 << 20))?;
+/// No disk, one too small: said on the console and to the master.
+fn no_room(lab: &mut Lab, bench: &Bench) -> Result<()> {
+    let mut without = with_disk(lab, bench, "no-disk", 21, Disk::blank(1 << 20))?;
     without.remove_disk();
-    let mut small = node("small-disk", 22, Disk::blank(64 << 20))?;
-    let mut foreign = node("foreign-disk", 23, Disk::blank(2 << 30))?;
-    foreign.disk().write_durable(EXT4_MAGIC.0, &EXT4_MAGIC.1);
-
+    let mut small = with_disk(lab, bench, "small-disk", 22, Disk::blank(64 << 20))?;
+    without.power_on(|_| {})?;
+    small.power_on(|_| {})?;
     stopped(bench, &mut without, "no disk")?;
     stopped(bench, &mut small, "has 64 MiB, 1024 MiB are needed")?;
-    drop((without, small));
+    say("no disk, a small disk: said");
+    Ok(())
+}
+
+/// Two installations that stop and go on by themselves once the operator has seen to it: somebody's
+/// data stays on the disk until the class says otherwise; a blob that rotted in the store is
+/// served to nobody and named in the log. The second node, as it restarts from its disk.
+fn stopped_and_mended(lab: &mut Lab, bench: &Bench) -> Result<Node> {
+    let blob = a_blob(bench)?;
+    let right = fs::read(&blob).with_context(|| blob.display().to_string())?;
+    let mut wrong = right.clone();
+    wrong[12_345] ^= 1;
+    rewrite(&blob, &wrong)?;
+    let mut foreign = with_disk(lab, bench, "foreign-disk", 23, Disk::blank(2 << 30))?;
+    foreign.disk().write_durable(EXT4_MAGIC.0, &EXT4_MAGIC.1);
+    let mut unlucky = bench.node(lab, "unlucky", Firmware::Bios, 24)?;
+    foreign.power_on(|_| {})?;
+    unlucky.power_on(|_| {})?;
+
     stopped(
         bench,
         &mut foreign,
@@ -162,15 +168,32 @@ fn unusable_disks(lab: &mut Lab, bench: &Bench) -> Result<()> {
     let mut kept = [0; 2];
     foreign.disk().read_durable(EXT4_MAGIC.0, &mut kept);
     ensure!(kept == EXT4_MAGIC.1, "somebody's data is gone");
+
+    let line = unlucky.wait_for_line("installation stopped", INSTALL_LIMIT)?;
+    let name = blob.file_name().unwrap_or_default().to_string_lossy();
+    ensure!(line.contains(&*name), "{line}");
+    let log = fs::read_to_string(bench.logs.join("bootd.log"))?;
+    ensure!(
+        log.contains("blob not served") && log.contains(&*name),
+        "the log does not name it"
+    );
+
+    rewrite(&blob, &right)?;
     bench.edit("UPDATE class SET foreign_disk = 'overwrite' WHERE name = 'web'")?;
     foreign.wait_for_line("restarting from the local disk", INSTALL_LIMIT)?;
     bench.edit("UPDATE class SET foreign_disk = 'keep' WHERE name = 'web'")?;
-    say("no disk, a small disk, somebody's disk: said, kept, and overwritten only when told to");
-    Ok(())
+    say("somebody's disk: said, kept, and overwritten only when told to");
+    unlucky.wait_for_line("restarting from the local disk", INSTALL_LIMIT)?;
+    say("a rotten blob: not served, named, and all goes on once it is mended");
+    Ok(unlucky)
+}
+
+fn with_disk(lab: &mut Lab, bench: &Bench, name: &str, number: u8, disk: Disk) -> Result<Node> {
+    let (firmware, logs) = (Firmware::Bios, &bench.logs);
+    Node::with_disk(lab, name, firmware, number, bench.accel, logs, disk)
 }
 
 fn stopped(bench: &Bench, node: &mut Node, why: &str) -> Result<()> {
-    node.power_on(|_| {})?;
     let line = node.wait_for_line("installation stopped", INSTALL_LIMIT)?;
     ensure!(line.contains(why), "{}: {line}", node.name());
     let row = wait_for("the master is told", BOOT_LIMIT, || {
@@ -184,9 +207,8 @@ fn stopped(bench: &Bench, node: &mut Node, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// A blob that rotted in the store is served to nobody and named in the log; once it is mended
-/// the node goes on by itself. The node, as it restarts from its disk.
-fn rotten_blob(lab: &mut Lab, bench: &Bench) -> Result<Node> {
+/// The file of a blob that every node needs.
+fn a_blob(bench: &Bench) -> Result<PathBuf> {
     let sql = "SELECT sha256 FROM package_file JOIN package ON package.id = package_id
                WHERE package.name = 'site' AND path = '/srv/www/large.bin' LIMIT 1";
     let output = Command::new("sqlite3")
@@ -194,33 +216,12 @@ fn rotten_blob(lab: &mut Lab, bench: &Bench) -> Result<Node> {
         .arg(sql)
         .output()?;
     let digest = String::from_utf8(output.stdout)?.trim().to_owned();
-    let blob = bench
-        .master
-        .dir()
-        .join("blobs/sha256")
-        .join(&digest[..2])
-        .join(&digest);
-    let right = fs::read(&blob).with_context(|| blob.display().to_string())?;
-    let mut wrong = right.clone();
-    wrong[12_345] ^= 1;
-    rewrite(&blob, &wrong)?;
-    let mut node = bench.node(lab, "unlucky", Firmware::Bios, 24)?;
-    node.power_on(|_| {})?;
-    let line = node.wait_for_line("installation stopped", INSTALL_LIMIT)?;
-    ensure!(line.contains(&digest), "{line}");
-    let log = fs::read_to_string(bench.logs.join("bootd.log"))?;
-    ensure!(
-        log.contains("blob not served") && log.contains(&digest),
-        "the log does not name it"
-    );
-    rewrite(&blob, &right)?;
-    node.wait_for_line("restarting from the local disk", INSTALL_LIMIT)?;
-    say("a rotten blob: not served, named, and all goes on once it is mended");
-    Ok(node)
+    let store = bench.master.dir().join("blobs/sha256");
+    Ok(store.join(&digest[..2]).join(&digest))
 }
 
 /// Blobs are read-only files: whoever changes one puts another in its place.
-fn rewrite(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+fn rewrite(path: &Path, bytes: &[u8]) -> Result<()> {
     let new = path.with_extension("new");
     fs::write(&new, bytes)?;
     Ok(fs::rename(&new, path)?)

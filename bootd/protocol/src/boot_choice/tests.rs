@@ -162,6 +162,21 @@ fn what_each_is_sent() {
     }
 }
 
+/// What a client is sent, in a word, and why.
+fn sent(client: &Client, offer: &Offer) -> (&'static str, String) {
+    let choice = choose(client, offer, BootPolicy::default(), &MASTER);
+    let file = match choice.file {
+        BootFile::Script { .. } => "script",
+        BootFile::Hint(_) => "hint",
+        BootFile::Nothing => "nothing",
+        BootFile::Silence => "silence",
+        BootFile::LocalDisk => "disk",
+        BootFile::Tftp { path } if path.starts_with("ipxe/") => "loader",
+        BootFile::Tftp { .. } | BootFile::Http { .. } => "image",
+    };
+    (file, choice.why.to_string())
+}
+
 /// What the catalog's other answers make of three kinds of client.
 #[test]
 fn offers_without_an_image() {
@@ -171,7 +186,7 @@ fn offers_without_an_image() {
     let init = client(&[7], NODE, "");
     let rom = client(&[0], "PXEClient", "");
     let http = client(&[16], "HTTPClient", "");
-    let [hold, none, local] = [
+    let [hold, none, local, loaded] = [
         Offer::Hold {
             reason: Arc::clone(&reason),
         },
@@ -179,23 +194,15 @@ fn offers_without_an_image() {
             reason: Arc::clone(&reason),
         },
         Offer::Local {
+            loader: None,
+            reason: Arc::clone(&reason),
+        },
+        Offer::Local {
+            loader: Some(Digest::of(b"GRUB")),
             reason: Arc::clone(&reason),
         },
     ];
     let ignore = Offer::Ignore { reason };
-    let got = |client, offer| {
-        let choice = choose(client, offer, BootPolicy::default(), &MASTER);
-        let file = match choice.file {
-            BootFile::Script { .. } => "script",
-            BootFile::Hint(_) => "hint",
-            BootFile::Nothing => "nothing",
-            BootFile::Silence => "silence",
-            BootFile::LocalDisk => "disk",
-            BootFile::Tftp { path } if path.starts_with("ipxe/") => "loader",
-            BootFile::Tftp { .. } | BootFile::Http { .. } => "image",
-        };
-        (file, choice.why.to_string())
-    };
     let own = "our init asks the master itself";
     for (client, offer, file, why) in [
         (&uefi, &hold, "nothing", "held: not approved"),
@@ -205,6 +212,18 @@ fn offers_without_an_image() {
         (&ipxe, &none, "nothing", "no boot file: not approved"),
         (&ipxe, &ignore, "silence", "ignored: not approved"),
         (&uefi, &local, "disk", "starts from its disk: not approved"),
+        (
+            &uefi,
+            &loaded,
+            "image",
+            "starts from its disk: not approved",
+        ),
+        (
+            &http,
+            &loaded,
+            "image",
+            "starts from its disk: not approved",
+        ),
         (
             &http,
             &local,
@@ -230,7 +249,7 @@ fn offers_without_an_image() {
         (&init, &none, "hint", own),
         (&init, &ignore, "silence", "ignored: not approved"),
     ] {
-        assert_eq!(got(client, offer), (file, why.to_owned()));
+        assert_eq!(sent(client, offer), (file, why.to_owned()));
     }
 }
 
@@ -269,7 +288,7 @@ fn policies() {
     let chained = by(None, Some(UefiLoader::Snponly));
     for (client, policy, file) in [
         (&pxe, tftp_only, "boot/"),
-        (&pxe, http_only, ""),
+        (&pxe, http_only, "LocalDisk"),
         (&pxe, chained, "ipxe/snponly.efi"),
         (&arm, chained, "boot/"),
         (&http, tftp_only, ""),

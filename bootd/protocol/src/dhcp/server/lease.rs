@@ -59,8 +59,8 @@ pub(super) struct Promise {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     leases: BTreeMap<Ipv4Addr, Lease>,
-    /// Addresses whose [`Lease::mac`] it is.
-    of: BTreeMap<Mac, BTreeSet<Ipv4Addr>>,
+    /// Each [`Lease::mac`] with its addresses.
+    of: BTreeSet<(Mac, Ipv4Addr)>,
     /// Offers not yet taken up; one for each client.
     promises: BTreeMap<Ipv4Addr, Promise>,
     promised_to: BTreeMap<Mac, Ipv4Addr>,
@@ -71,19 +71,10 @@ impl Book {
     pub(super) fn enter(&mut self, lease: Lease) {
         self.withdraw(lease.mac);
         if let Some(old) = self.leases.remove(&lease.ip) {
-            self.forget(old.mac, old.ip);
+            self.of.remove(&(old.mac, old.ip));
         }
-        self.of.entry(lease.mac).or_default().insert(lease.ip);
+        self.of.insert((lease.mac, lease.ip));
         self.leases.insert(lease.ip, lease);
-    }
-
-    fn forget(&mut self, mac: Mac, ip: Ipv4Addr) {
-        if let Some(addresses) = self.of.get_mut(&mac) {
-            addresses.remove(&ip);
-            if addresses.is_empty() {
-                self.of.remove(&mac);
-            }
-        }
     }
 
     pub(super) fn lease(&self, ip: Ipv4Addr) -> Option<&Lease> {
@@ -92,9 +83,10 @@ impl Book {
 
     /// What `mac` has or had, declined addresses left out.
     pub(super) fn history(&self, mac: Mac) -> impl Iterator<Item = &Lease> {
-        let addresses = self.of.get(&mac).into_iter().flatten();
+        let all = (mac, Ipv4Addr::UNSPECIFIED)..=(mac, Ipv4Addr::BROADCAST);
+        let addresses = self.of.range(all);
         addresses
-            .filter_map(|ip| self.leases.get(ip))
+            .filter_map(|(_, ip)| self.leases.get(ip))
             .filter(|lease| lease.state != LeaseState::Declined)
     }
 

@@ -84,7 +84,10 @@ impl Wishes for Catalog {
                 uki: Digest::of(b"uki"),
                 reason,
             },
-            4 => Offer::Local { reason },
+            4 => Offer::Local {
+                loader: None,
+                reason,
+            },
             5 => Offer::Hold { reason },
             6 => Offer::None { reason },
             _ => Offer::Ignore { reason },
