@@ -101,22 +101,28 @@ fn boot(builder: Builder, question: &Question<'_>, file: &BootFile) -> Builder {
                 .server_name(&server.to_string())
                 .boot_file(path)
                 .option(code::TFTP_SERVER, server.to_string());
-            if question.is_proxy() {
-                pxe(builder, &question.request, &PXE_USE_FILE)
-            } else {
-                builder
-            }
+            pxe_in_proxy_mode(builder, question)
         }
-        BootFile::Script { url } => builder
-            .siaddr(server)
-            .boot_file(url)
-            .option(code::IPXE, IPXE_NO_PROXY),
+        BootFile::Script { url } => {
+            let builder = builder.siaddr(server).boot_file(url);
+            let builder = builder.option(code::IPXE, IPXE_NO_PROXY);
+            pxe_in_proxy_mode(builder, question)
+        }
         BootFile::Http { url } => builder
             .option(code::VENDOR_CLASS, HTTP_CLIENT)
             .boot_file(url),
         BootFile::LocalDisk => pxe(builder.siaddr(server), &question.request, PXE_LOCAL_DISK),
         BootFile::Hint(hint) => builder.option(code::VENDOR_OPTIONS, hint.to_bytes()),
         BootFile::Nothing | BootFile::Silence => builder,
+    }
+}
+
+/// An offer without an address counts for nothing, with iPXE too, unless it is one of PXE.
+fn pxe_in_proxy_mode(builder: Builder, question: &Question<'_>) -> Builder {
+    if question.is_proxy() {
+        pxe(builder, &question.request, &PXE_USE_FILE)
+    } else {
+        builder
     }
 }
 

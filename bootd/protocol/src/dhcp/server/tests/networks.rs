@@ -283,6 +283,22 @@ fn a_boot_server_gives_files_and_no_addresses() {
     );
 }
 
+/// iPXE takes an offer without an address only where it says PXEClient.
+#[test]
+fn a_boot_server_speaks_pxe_to_ipxe_too() {
+    let mut world = world(|network| network.mode = Mode::Proxy);
+    let ipxe = pxe(Kind::Discover).option(code::USER_CLASS, "iPXE");
+    let offer = answers(&mut world, &ipxe.build().bytes);
+    let bytes = &offer[0].bytes;
+    assert!(bytes[108..].starts_with(b"http://"));
+    for (code, expected) in [
+        (code::VENDOR_CLASS, b"PXEClient".to_vec()),
+        (code::VENDOR_OPTIONS, vec![6, 1, 8, 255]),
+    ] {
+        assert_eq!(option(bytes, code), Some(expected), "{code}");
+    }
+}
+
 #[test]
 fn a_boot_server_answers_at_its_own_port() {
     let mut world = world(|network| network.mode = Mode::Proxy);
