@@ -271,6 +271,8 @@ fn the_unit_is_understood_and_shuts_bootd_in() {
     // It looks for the program.
     let here = text.replace("/usr/local/sbin/bootd", env!("CARGO_BIN_EXE_bootd"));
     assert_ne!(here, text);
+    // It would take openat2(2) away, and with it every file that TFTP serves from a directory.
+    assert!(!text.contains("\nRestrictSUIDSGID="));
     fs::write(&unit, here).unwrap();
     let Ok(verified) = analyze(&["verify", "--man=no", "--recursive-errors=no"], &unit) else {
         println!("left out: systemd-analyze is not installed");
