@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use super::ideal::{Ideal, Sockets, TIMER};
 use super::load::{self, Load, Report};
 use super::transfer::Wanted;
+use crate::bench::serving::while_it_serves;
 
 const SIZE: usize = 100_000;
 
@@ -48,14 +47,7 @@ fn measure(sockets: Sockets, load: &Load, served: u8) -> Report {
         server: ideal.address(),
         ..load.clone()
     };
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let serving = scope.spawn(|| ideal.run(&stop));
-        let report = load::run(&load).unwrap();
-        stop.store(true, Ordering::Relaxed);
-        serving.join().unwrap().unwrap();
-        report
-    })
+    while_it_serves(|stop| ideal.run(stop), || load::run(&load).unwrap())
 }
 
 #[test]

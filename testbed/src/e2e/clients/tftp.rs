@@ -168,7 +168,8 @@ fn boot_image(desk: &Desk) -> Result<u64> {
 
 /// A file of the tree, as text and as it is; how often.
 fn tree(desk: &Desk) -> Result<u64> {
-    let text = "a line\nanother\rline\n".repeat(5000);
+    // A client of netascii would make one of the last two, were they not written as netascii.
+    let text = "a line\nanother\rline\nand one of DOS\r\n".repeat(5000);
     fs::write(desk.tree.join(TEXT), &text)?;
     let digest = Digest::of(text.as_bytes());
     let path = desk.tree.join(TEXT).display().to_string();
