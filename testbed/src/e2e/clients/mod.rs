@@ -90,6 +90,7 @@ fn dhclient(bench: &Bench, programs: &Programs, link: &Link) -> Result<()> {
     let lease = client.told("BOUND", 1)?;
     check_pool(link, lease)?;
     lease_is(bench, &station, "bound")?;
+    programs.dhclient_keeps(&station, lease.0)?;
     client.signal(Signal::SIGKILL);
     drop(client);
     let again = programs.dhclient(&station)?;

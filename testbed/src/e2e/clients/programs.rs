@@ -147,6 +147,16 @@ impl Programs {
         self.client(command, station, &script)
     }
 
+    /// Waits until a station's dhclient has its lease on the disk: it tells its script first.
+    pub(super) fn dhclient_keeps(&self, station: &Station, address: Ipv4Addr) -> Result<()> {
+        let leases = self.dir.join(format!("{}.leases", station.name()));
+        let line = format!("fixed-address {address};");
+        wait_for("dhclient writes its lease", LIMIT, || {
+            let text = fs::read_to_string(&leases).unwrap_or_default();
+            Ok(text.contains(&line).then_some(()))
+        })
+    }
+
     /// Ends the dhclient of a station, which gives its lease back.
     pub(super) fn dhclient_release(&self, station: &Station) -> Result<()> {
         let script = self.script(station)?;
