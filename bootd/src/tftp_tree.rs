@@ -34,7 +34,7 @@ pub struct Tree {
 
 /// The directory cannot be served.
 #[derive(Debug, thiserror::Error)]
-#[error("TFTP directory {}: {source}", path.display())]
+#[error("TFTP directory {}", path.display())]
 pub struct TreeError {
     path: PathBuf,
     source: io::Error,
@@ -44,11 +44,16 @@ impl Tree {
     /// Opens the directory `path`. One that takes its place later is not seen.
     ///
     /// # Errors
-    /// It is no directory, or not for us.
+    /// It is no directory, or not for us; or nothing below it could be opened, since there is no
+    /// openat2(2).
     pub fn open(path: &Path) -> Result<Self, TreeError> {
         let open = || {
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             let root = nix::fcntl::open(path, flags, Mode::empty())?;
+            let itself = OpenHow::new()
+                .flags(flags)
+                .resolve(ResolveFlag::RESOLVE_BENEATH);
+            openat2(&root, ".", itself).map_err(without_openat2)?;
             let path = path.canonicalize()?;
             Ok(Tree {
                 root: Arc::new(root),
@@ -100,6 +105,22 @@ impl Tree {
         let metadata = file.metadata().map_err(|_| Errno::EIO)?;
         check(&metadata)?;
         Ok(Source::disk(Arc::new(file), 0, metadata.size()))
+    }
+}
+
+/// What to do where openat2(2) is missing.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel's errors, of which one matters"
+)]
+fn without_openat2(error: Errno) -> io::Error {
+    match error {
+        Errno::ENOSYS => io::Error::new(
+            io::ErrorKind::Unsupported,
+            "no openat2(2): Linux is older than 5.6, or a filter takes it away, as systemd's \
+             RestrictSUIDSGID=yes does",
+        ),
+        other => other.into(),
     }
 }
 
@@ -201,9 +222,7 @@ mod tests {
     #[test]
     fn a_directory_that_is_missing_is_named() {
         let error = Tree::open(Path::new("/nonexistent")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "TFTP directory /nonexistent: No such file or directory (os error 2)"
-        );
+        assert_eq!(error.to_string(), "TFTP directory /nonexistent");
+        assert_eq!(error.source.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -1,5 +1,5 @@
-//! The program as a process: what it gives up, what it tells the service manager, and that its
-//! files can be edited by root meanwhile.
+//! The program as a process: what it gives up, what it tells the service manager, what that one
+//! makes of its unit, and that its files can be edited by root meanwhile.
 
 #![allow(
     clippy::unwrap_used,
@@ -254,4 +254,35 @@ fn the_service_manager_is_told() {
     }
     assert_eq!(last.trim_end(), "STOPPING=1");
     assert!(master.child.wait().unwrap().success());
+}
+
+/// How exposed systemd may find bootd, from 0 to 100.
+const EXPOSURE: &str = "--threshold=20";
+
+#[test]
+fn the_unit_is_understood_and_shuts_bootd_in() {
+    let analyze = |arguments: &[&str], unit: &Path| {
+        let mut command = Command::new("systemd-analyze");
+        command.args(arguments).arg(unit).output()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let unit = dir.path().join("bootd.service");
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/bootd.service")).unwrap();
+    // It looks for the program.
+    let here = text.replace("/usr/local/sbin/bootd", env!("CARGO_BIN_EXE_bootd"));
+    assert_ne!(here, text);
+    // It would take openat2(2) away, and with it every file that TFTP serves from a directory.
+    assert!(!text.contains("\nRestrictSUIDSGID="));
+    fs::write(&unit, here).unwrap();
+    let Ok(verified) = analyze(&["verify", "--man=no", "--recursive-errors=no"], &unit) else {
+        println!("left out: systemd-analyze is not installed");
+        return;
+    };
+    let said = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success() && said.is_empty(), "{said}");
+
+    let secure = ["security", "--no-pager", "--offline=true", EXPOSURE];
+    let judged = analyze(&secure, &unit).unwrap();
+    let said = String::from_utf8_lossy(&judged.stdout);
+    assert!(judged.status.success(), "{said}");
 }

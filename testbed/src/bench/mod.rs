@@ -5,6 +5,7 @@
 pub mod contest;
 pub(crate) mod debian;
 pub mod dhcp;
+mod downloads;
 mod figures;
 mod files;
 pub mod http;

@@ -57,3 +57,19 @@ pub(super) fn last_words(log: &Path) -> String {
     let said = String::from_utf8_lossy(&said);
     said.lines().last().unwrap_or("it says nothing").to_owned()
 }
+
+/// Loads an ideal server, which then is told to stop, and serves well until then.
+#[cfg(test)]
+pub(super) fn while_it_serves<T>(
+    serve: impl FnOnce(&std::sync::atomic::AtomicBool) -> Result<()> + Send,
+    load: impl FnOnce() -> T,
+) -> T {
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(|| serve(&stop));
+        let report = load();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        serving.join().unwrap().unwrap();
+        report
+    })
+}

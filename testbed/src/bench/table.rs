@@ -75,8 +75,14 @@ impl Result {
     }
 }
 
+/// Prints both tables.
+#[expect(clippy::print_stdout, reason = "the result of a bench")]
+pub(super) fn print(rows: &[Row], samples: &[Sample]) {
+    println!("{}\n{}", render(rows, samples), all(rows, samples));
+}
+
 /// All lines, as a Markdown table.
-pub(super) fn render(rows: &[Row], samples: &[Sample]) -> String {
+fn render(rows: &[Row], samples: &[Sample]) -> String {
     let mut text = "| work | best peer | limit | bootd | to peer | to limit | goal | reached |\n\
                     |---|---:|---:|---:|---:|---:|---|---|\n"
         .to_owned();
@@ -87,7 +93,7 @@ pub(super) fn render(rows: &[Row], samples: &[Sample]) -> String {
 }
 
 /// What every contestant did, work by work.
-pub(super) fn all(rows: &[Row], samples: &[Sample]) -> String {
+fn all(rows: &[Row], samples: &[Sample]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for sample in samples {
         if !names.contains(&sample.server) {

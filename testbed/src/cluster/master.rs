@@ -274,6 +274,16 @@ impl Master {
         Ok(rows.next().transpose()?)
     }
 
+    /// How many addresses of this network are leased.
+    ///
+    /// # Errors
+    /// `state.db` cannot be read.
+    pub fn bound(&self, network: &str) -> Result<u64> {
+        let sql = "SELECT count(*) FROM leases WHERE network = ?1 AND state = 'bound'";
+        let count: i64 = self.state()?.query_row(sql, [network], |row| row.get(0))?;
+        Ok(u64::try_from(count)?)
+    }
+
     /// The class of the node with this card, if the catalog has one.
     ///
     /// # Errors

@@ -114,12 +114,16 @@ impl Bench {
         Node::new(lab, name, firmware, number, self.accel, &self.logs)
     }
 
-    pub(super) fn numbers(&self) -> Result<Numbers> {
-        // The counters are written every second.
+    /// Waits until the counters are written, which is done every second.
+    pub(super) fn counted(&self) -> Result<()> {
         let now = self.master.counter("uptime_seconds")?;
         wait_for("the counters are written", Duration::from_secs(10), || {
             Ok((self.master.counter("uptime_seconds")? > now + 1).then_some(()))
-        })?;
+        })
+    }
+
+    pub(super) fn numbers(&self) -> Result<Numbers> {
+        self.counted()?;
         let count = |name| self.master.counter(name);
         Ok(Numbers {
             tftp: count("tftp_bytes")?,

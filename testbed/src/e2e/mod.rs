@@ -22,12 +22,13 @@ use bench::Bench;
 type Test = (&'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
 
 /// In this order: each one begins with the catalog as the one before it left it.
-const TESTS: [Test; 5] = [
+const TESTS: [Test; 6] = [
     ("main path on BIOS and UEFI", main_path::run),
     ("what is refused, and what is said", refusals::run),
     ("power cuts during installation and update", power_cuts::run),
     ("DHCP with clients and relays of others", clients::run),
     ("every way that firmware loads by", firmware::run),
+    ("TFTP and HTTP with clients of others", clients::downloads),
 ];
 
 /// Brings the packages that the tests need, while the network is in reach.

@@ -90,7 +90,6 @@ pub fn fetch(work_dir: &Path) {
 ///
 /// # Errors
 /// Something of the bench itself fails; a contestant that fails is left out, and said so.
-#[expect(clippy::print_stdout, reason = "its result")]
 pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
     let contest = Contest::new(options, scratch)?;
     let mut servers = peers::find(work_dir, |name, why| {
@@ -116,12 +115,7 @@ pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
     for (leases, case) in LEVELS {
         dhcp.level(leases, case)?;
     }
-    let samples = &dhcp.contest.samples;
-    println!(
-        "{}\n{}",
-        table::render(&rows(), samples),
-        table::all(&rows(), samples)
-    );
+    table::print(&rows(), &dhcp.contest.samples);
     Ok(())
 }
 

@@ -1,12 +1,11 @@
 //! The load against the ideal server, on loopback: neither needs root.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use super::ideal::Ideal;
 use super::load::{self, Load, Report, Way, mac};
+use crate::bench::serving::while_it_serves;
 
 fn loopback(last: u8) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0)
@@ -34,14 +33,7 @@ fn measure(journal: Option<std::fs::File>, clients: u32) -> Report {
         clients,
         ..load(ideal.address().unwrap())
     };
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let serving = scope.spawn(|| ideal.run(&stop));
-        let report = load::run(&load).unwrap();
-        stop.store(true, Ordering::Relaxed);
-        serving.join().unwrap().unwrap();
-        report
-    })
+    while_it_serves(|stop| ideal.run(stop), || load::run(&load).unwrap())
 }
 
 #[test]

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::load::{self, Load};
-use crate::bench::contest::{Contest, Figures, Options, Outcome, Subject};
+use super::load::{self, Load, Report};
+use crate::bench::contest::{Contest, Options, Outcome, Subject};
 use crate::bench::debian::{self, Peer, Program};
-use crate::bench::figures::{count, milliseconds, real};
+use crate::bench::figures::{count, real};
 use crate::bench::files::TestFiles;
 use crate::bench::population;
 use crate::bench::serving::{self, Entrant};
@@ -96,7 +96,6 @@ pub fn fetch(work_dir: &Path) {
 ///
 /// # Errors
 /// Something of the bench itself fails; a contestant that fails is left out, and said so.
-#[expect(clippy::print_stdout, reason = "its result")]
 pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
     let mut contest = Contest::new(options, scratch)?;
     let files = TestFiles::create(scratch, &[4 * MIB, 32 * MIB])?;
@@ -110,7 +109,7 @@ pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
         let first = load(&files, CASES[1].1, 1, 1)?;
         let command = server.command(&files, scratch)?;
         let name = server.name();
-        let answers = || load::run(&first).is_ok_and(|it| it.done == 1);
+        let answers = || load::run(&first).is_ok_and(|it| it.downloads.done == 1);
         entrants.extend(serving::start(
             &contest, server, name, number, command, answers,
         )?);
@@ -134,12 +133,7 @@ pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
             }
         }
     }
-    let samples = &contest.samples;
-    println!(
-        "{}\n{}",
-        table::render(&rows(), samples),
-        table::all(&rows(), samples)
-    );
+    table::print(&rows(), &contest.samples);
     Ok(())
 }
 
@@ -156,20 +150,16 @@ fn load(files: &TestFiles, size: usize, transfers: usize, at_once: usize) -> Res
 }
 
 fn figures(load: &Load) -> Result<Outcome> {
-    let mut report = load::run(load)?;
-    let seconds = report.elapsed.as_secs_f64();
-    let figures = Figures::from([
-        ("mb_s", real(report.bytes) / seconds / 1e6),
-        ("done", real(count(report.done))),
-        ("gib", real(report.bytes) / 1_073_741_824.0),
-        ("p50_ms", milliseconds(&mut report.durations, 500)),
-        ("p99_ms", milliseconds(&mut report.durations, 990)),
+    let Report {
+        mut downloads,
+        bytes,
+    } = load::run(load)?;
+    let mut figures = downloads.figures();
+    figures.extend([
+        ("mb_s", real(bytes) / downloads.elapsed.as_secs_f64() / 1e6),
+        ("gib", real(bytes) / 1_073_741_824.0),
     ]);
-    let missing = report.failed + report.unfinished;
-    let why = report
-        .first_failure
-        .unwrap_or_else(|| "not done in time".into());
-    let note = (missing > 0).then(|| format!("{missing} not done: {why}"));
+    let note = downloads.note();
     Ok(Outcome { figures, note })
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
+use crate::bench::downloads::Downloads;
 use crate::bench::figures::count;
 
 /// Between two looks at the time.
@@ -34,14 +35,8 @@ pub(super) struct Load {
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) elapsed: Duration,
-    pub(super) done: usize,
-    pub(super) failed: usize,
-    /// Those that ran when the time was over.
-    pub(super) unfinished: usize,
+    pub(super) downloads: Downloads,
     pub(super) bytes: u64,
-    pub(super) first_failure: Option<String>,
-    pub(super) durations: Vec<Duration>,
 }
 
 struct Download {
@@ -94,8 +89,8 @@ pub(super) fn run(load: &Load) -> Result<Report> {
             }
         }
     }
-    run.report.unfinished = run.active;
-    run.report.elapsed = begun.elapsed();
+    run.report.downloads.unfinished = run.active;
+    run.report.downloads.elapsed = begun.elapsed();
     Ok(run.report)
 }
 
@@ -151,14 +146,8 @@ impl Run<'_> {
         let ended = self.downloads[index].take();
         self.active -= 1;
         match (end, ended) {
-            (Ok(()), Some(download)) => {
-                self.report.done += 1;
-                self.report.durations.push(download.begun.elapsed());
-            }
-            (Err(reason), _) => {
-                self.report.failed += 1;
-                self.report.first_failure.get_or_insert(reason);
-            }
+            (Ok(()), Some(download)) => self.report.downloads.finish(download.begun),
+            (Err(reason), _) => self.report.downloads.fail(reason),
             (Ok(()), None) => {}
         }
         if self.started < self.load.transfers {

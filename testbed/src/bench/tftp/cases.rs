@@ -8,8 +8,8 @@ use anyhow::Result;
 use super::load::{self, Load};
 use super::peers::{self, SERVER, Server};
 use super::transfer::Wanted;
-use crate::bench::contest::{Contest, Figures, Options, Outcome, Subject};
-use crate::bench::figures::{count, milliseconds, real};
+use crate::bench::contest::{Contest, Options, Outcome, Subject};
+use crate::bench::figures::{count, real};
 use crate::bench::files::TestFiles;
 use crate::bench::serving::{self, Entrant};
 use crate::bench::table::{self, Better, Figure, Goal, Row};
@@ -107,7 +107,6 @@ pub fn fetch(work_dir: &Path) {
 ///
 /// # Errors
 /// Something of the bench itself fails; a contestant that fails is left out, and said so.
-#[expect(clippy::print_stdout, reason = "its result")]
 pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
     let mut contest = Contest::new(options, scratch)?;
     let files = TestFiles::create(scratch, &[KIB, MIB, 4 * MIB, 16 * MIB, 32 * MIB])?;
@@ -128,12 +127,7 @@ pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
             }
         }
     }
-    let samples = &contest.samples;
-    println!(
-        "{}\n{}",
-        table::render(&rows(), samples),
-        table::all(&rows(), samples)
-    );
+    table::print(&rows(), &contest.samples);
     Ok(())
 }
 
@@ -153,7 +147,7 @@ fn start(
     for (number, server) in servers.into_iter().enumerate() {
         let command = server.command(files, contest.scratch())?;
         let name = server.name();
-        let answers = || load::run(&first).is_ok_and(|it| it.done == 1);
+        let answers = || load::run(&first).is_ok_and(|it| it.downloads.done == 1);
         let entrant = serving::start(contest, server, name, number, command, answers)?;
         entrants.extend(entrant);
     }
@@ -183,22 +177,16 @@ fn turn(
 
 fn figures(load: &Load) -> Result<Outcome> {
     let mut report = load::run(load)?;
-    let seconds = report.elapsed.as_secs_f64();
-    let done = real(count(report.done));
-    let figures = Figures::from([
+    let downloads = &mut report.downloads;
+    let seconds = downloads.elapsed.as_secs_f64();
+    let mut figures = downloads.figures();
+    figures.extend([
         ("mb_s", real(report.counts.bytes) / seconds / 1e6),
-        ("transfers_s", done / seconds),
-        ("done", done),
+        ("transfers_s", real(count(downloads.done)) / seconds),
         ("timeouts", real(report.timeouts)),
         ("duplicates", real(report.counts.duplicates)),
-        ("p50_ms", milliseconds(&mut report.durations, 500)),
-        ("p99_ms", milliseconds(&mut report.durations, 990)),
     ]);
-    let missing = report.failed + report.unfinished;
-    let why = report
-        .first_failure
-        .unwrap_or_else(|| "not done in time".into());
-    let note = (missing > 0).then(|| format!("{missing} not done: {why}"));
+    let note = downloads.note();
     Ok(Outcome { figures, note })
 }
 

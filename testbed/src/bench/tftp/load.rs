@@ -10,6 +10,7 @@ use fastrand::Rng;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::transfer::{Counts, Reaction, STOP, Transfer, Wanted, ack};
+use crate::bench::downloads::Downloads;
 use crate::bench::figures::count;
 use crate::bench::wire::{self, BATCH, Inbox};
 
@@ -44,18 +45,12 @@ pub(super) struct Load {
 /// What came of it.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) elapsed: Duration,
-    pub(super) done: usize,
-    pub(super) failed: usize,
-    /// Those that ran when the time was over.
-    pub(super) unfinished: usize,
+    pub(super) downloads: Downloads,
     pub(super) counts: Counts,
     /// Datagrams that were lost on purpose.
     pub(super) lost: u64,
     /// Times that a client asked again.
     pub(super) timeouts: u64,
-    pub(super) first_failure: Option<String>,
-    pub(super) durations: Vec<Duration>,
 }
 
 struct Slot {
@@ -119,10 +114,10 @@ impl Run<'_> {
             if self.active == 0 || now.duration_since(begun) >= self.load.limit {
                 break;
             }
-            let done = self.report.done;
+            let done = self.report.downloads.done;
             self.wait()?;
             let now = Instant::now();
-            if self.report.done != done {
+            if self.report.downloads.done != done {
                 last = now;
             }
             if now.duration_since(looked) >= TICK {
@@ -134,9 +129,10 @@ impl Run<'_> {
             // The server may be gone.
             let _ = slot.socket.send(STOP);
         }
-        self.report.unfinished = self.active;
-        let end = (self.report.done == self.load.transfers).then_some(last);
-        self.report.elapsed = end.unwrap_or_else(Instant::now).duration_since(begun);
+        let downloads = &mut self.report.downloads;
+        downloads.unfinished = self.active;
+        let end = (downloads.done == self.load.transfers).then_some(last);
+        downloads.elapsed = end.unwrap_or_else(Instant::now).duration_since(begun);
         Ok(())
     }
 
@@ -294,8 +290,7 @@ impl Run<'_> {
             Reaction::Acknowledge(block, progress) => (Some(block), progress),
             Reaction::Finish(block) => {
                 acknowledge(&slot.socket, block)?;
-                self.report.done += 1;
-                self.report.durations.push(slot.begun.elapsed());
+                self.report.downloads.finish(slot.begun);
                 self.end(index);
                 return Ok(());
             }
@@ -317,8 +312,7 @@ impl Run<'_> {
     }
 
     fn fail(&mut self, index: usize, reason: String) {
-        self.report.failed += 1;
-        self.report.first_failure.get_or_insert(reason);
+        self.report.downloads.fail(reason);
         self.end(index);
     }
 

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use super::ideal::{Ideal, Sockets, TIMER};
 use super::load::{self, Load, Report};
 use super::transfer::Wanted;
+use crate::bench::serving::while_it_serves;
 
 const SIZE: usize = 100_000;
 
@@ -48,14 +47,7 @@ fn measure(sockets: Sockets, load: &Load, served: u8) -> Report {
         server: ideal.address(),
         ..load.clone()
     };
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let serving = scope.spawn(|| ideal.run(&stop));
-        let report = load::run(&load).unwrap();
-        stop.store(true, Ordering::Relaxed);
-        serving.join().unwrap().unwrap();
-        report
-    })
+    while_it_serves(|stop| ideal.run(stop), || load::run(&load).unwrap())
 }
 
 #[test]
@@ -64,14 +56,14 @@ fn all_of_it_arrives() {
         for (at_once, window) in [(1, 1), (1, 16), (20, 1), (20, 16)] {
             let load = load(at_once, window);
             let report = measure(sockets, &load, 1);
-            let failures = (report.failed, report.unfinished, report.first_failure);
+            let all = report.downloads;
+            let failures = (all.failed, all.unfinished, all.first_failure);
             assert_eq!(failures, (0, 0, None), "{sockets:?} {at_once} {window}");
-            assert_eq!(report.done, load.transfers);
+            assert_eq!(all.done, load.transfers);
             // Each byte once, and an empty block behind the last full one.
             let transfers = u64::try_from(load.transfers).unwrap();
             assert_eq!(report.counts.bytes, transfers * 100_000);
             assert_eq!(report.counts.blocks, transfers * 101);
-            assert_eq!(report.durations.len(), load.transfers);
         }
     }
 }
@@ -79,8 +71,9 @@ fn all_of_it_arrives() {
 #[test]
 fn what_differs_is_found() {
     let report = measure(Sockets::Shared, &load(1, 1), 2);
-    assert_eq!((report.done, report.failed), (0, 3));
-    assert_eq!(report.first_failure.as_deref(), Some("content differs"));
+    let all = report.downloads;
+    assert_eq!((all.done, all.failed), (0, 3));
+    assert_eq!(all.first_failure.as_deref(), Some("content differs"));
 }
 
 #[test]
@@ -92,7 +85,8 @@ fn losses_are_made_good_by_the_server() {
     };
     for sockets in [Sockets::Shared, Sockets::Own] {
         let report = measure(sockets, &lossy, 1);
-        assert_eq!((report.done, report.failed), (10, 0));
+        let all = report.downloads;
+        assert_eq!((all.done, all.failed), (10, 0));
         assert_eq!((report.counts.gaps, report.counts.bytes), (0, 1_000_000));
         // Of 1,020 answers and what replaced them.
         assert!((25..=100).contains(&report.lost), "{}", report.lost);
@@ -100,14 +94,15 @@ fn losses_are_made_good_by_the_server() {
         // In lock step each loss waits for the server's timer; a block that came twice because
         // this machine was busy may have saved a few.
         let lost = u32::try_from(report.lost).unwrap();
-        assert!(report.elapsed > TIMER * lost / 2, "{:?}", report.elapsed);
+        assert!(all.elapsed > TIMER * lost / 2, "{:?}", all.elapsed);
     }
     let lossy = Load {
         loss: 0.05,
         ..load(10, 8)
     };
     let report = measure(Sockets::Shared, &lossy, 1);
-    assert_eq!((report.done, report.failed), (30, 0));
+    let all = report.downloads;
+    assert_eq!((all.done, all.failed), (30, 0));
     assert!(report.counts.gaps > 0);
 }
 
@@ -125,6 +120,7 @@ fn nobody_answers() {
         ..load(2, 1)
     });
     let report = report.unwrap();
-    assert_eq!((report.done, report.failed, report.timeouts), (0, 2, 4));
-    assert_eq!(report.first_failure.as_deref(), Some("no answer"));
+    let all = report.downloads;
+    assert_eq!((all.done, all.failed, report.timeouts), (0, 2, 4));
+    assert_eq!(all.first_failure.as_deref(), Some("no answer"));
 }

@@ -1,9 +1,14 @@
-//! DHCP with programs of others: BusyBox's and ISC's clients, ISC's relay, dnsmasq as the DHCP
-//! server of a network where bootd only says what to boot. Each on a network of its own.
+//! Programs of others. DHCP ([`run`]): BusyBox's and ISC's clients, ISC's relay, dnsmasq as the
+//! DHCP server of a network where bootd only says what to boot, Kea's perfdhcp; each on a network
+//! of its own. TFTP and HTTP: [`downloads()`].
 
+mod crowd;
+mod downloads;
+mod http;
 mod place;
 mod programs;
 mod sender;
+mod tftp;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -19,6 +24,7 @@ use crate::cluster::wait_for;
 use crate::lab::{Lab, ip};
 use place::Link;
 
+pub(super) use downloads::run as downloads;
 pub(super) use place::{CARD, Station};
 pub(super) use programs::{Programs, fetch};
 
@@ -38,6 +44,7 @@ pub(super) fn run(_lab: &mut Lab, bench: &mut Bench) -> Result<()> {
     taken_addresses(bench, &programs)?;
     relayed(bench, &programs)?;
     beside_another_server(bench, &programs)?;
+    crowd::check(bench, &programs)?;
     cards_that_come_and_go(bench, &programs, &link)
 }
 
@@ -83,6 +90,7 @@ fn dhclient(bench: &Bench, programs: &Programs, link: &Link) -> Result<()> {
     let lease = client.told("BOUND", 1)?;
     check_pool(link, lease)?;
     lease_is(bench, &station, "bound")?;
+    programs.dhclient_keeps(&station, lease.0)?;
     client.signal(Signal::SIGKILL);
     drop(client);
     let again = programs.dhclient(&station)?;

@@ -1,4 +1,5 @@
-//! The programs of others: BusyBox's udhcpc, ISC's dhclient and dhcrelay, dnsmasq.
+//! The programs of others: BusyBox's udhcpc and tftp, ISC's dhclient and dhcrelay, dnsmasq, Kea's
+//! perfdhcp, tftp-hpa, atftp, curl.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,14 +17,22 @@ use crate::bench::process::Process;
 use crate::cluster::wait_for;
 
 /// The packages that they are in.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 9] = [
     "busybox-static",
     "isc-dhcp-client",
     "isc-dhcp-relay",
     "dnsmasq-base",
+    // perfdhcp, and the libraries that it needs.
+    "kea-admin",
+    "kea-common",
+    "tftp-hpa",
+    "atftp",
+    "curl",
 ];
 /// How long a client may take to be served; each asks again after a second or a few.
 const LIMIT: Duration = Duration::from_secs(15);
+/// How long one may run that ends by itself.
+const RUN_LIMIT: Duration = Duration::from_secs(60);
 
 /// What clients run when something happens (udhcpc's first argument, dhclient-script(8)): it
 /// obeys, and writes down what happened, the address and the server.
@@ -44,7 +53,11 @@ echo "$what $address ${new_dhcp_server_identifier:-$serverid}" >>"$0.log"
 
 /// The programs, unpacked, and where their files go.
 pub(in crate::e2e) struct Programs {
-    busybox: Program,
+    pub(super) atftp: Program,
+    pub(super) busybox: Program,
+    pub(super) curl: Program,
+    pub(super) perfdhcp: Program,
+    pub(super) tftp_hpa: Program,
     dhclient: Program,
     dhcrelay: Program,
     dnsmasq: Program,
@@ -54,6 +67,13 @@ pub(in crate::e2e) struct Programs {
 /// Brings the packages; the directory that they are unpacked in.
 pub(in crate::e2e) fn fetch(work_dir: &Path) -> Result<PathBuf> {
     debian::unpacked(work_dir, "clients", &PACKAGES)
+}
+
+/// How a program ended, and what it said.
+#[derive(Debug)]
+pub(super) struct Ran {
+    pub(super) good: bool,
+    pub(super) said: String,
 }
 
 /// A client that runs, and what it was told.
@@ -67,11 +87,29 @@ impl Programs {
         let root = fetch(work_dir)?;
         fs::create_dir_all(dir)?;
         Ok(Programs {
+            atftp: Program::at(&root, "usr/bin/atftp")?,
             busybox: Program::at(&root, "bin/busybox")?,
+            curl: Program::at(&root, "usr/bin/curl")?,
+            perfdhcp: Program::at(&root, "usr/sbin/perfdhcp")?,
+            tftp_hpa: Program::at(&root, "usr/bin/tftp")?,
             dhclient: Program::at(&root, "sbin/dhclient")?,
             dhcrelay: Program::at(&root, "usr/sbin/dhcrelay")?,
             dnsmasq: Program::at(&root, "usr/sbin/dnsmasq")?,
             dir: fs::canonicalize(dir)?,
+        })
+    }
+
+    /// Runs a program at a station to its end.
+    pub(super) fn run(&self, station: &Station, command: &mut Command) -> Result<Ran> {
+        let what = format!("{} ends", command.get_program().display());
+        let log = self.log(station);
+        let before = fs::read(&log).map_or(0, |it| it.len());
+        let mut process = Process::spawn(command, &station.netns, None, &log)?;
+        let status = wait_for(&what, RUN_LIMIT, || process.status())?;
+        let said = String::from_utf8_lossy(&fs::read(&log)?[before..]).into_owned();
+        Ok(Ran {
+            good: status.success(),
+            said,
         })
     }
 
@@ -107,6 +145,16 @@ impl Programs {
             .arg("-d")
             .args(self.dhclient_files(station, &script)?);
         self.client(command, station, &script)
+    }
+
+    /// Waits until a station's dhclient has its lease on the disk: it tells its script first.
+    pub(super) fn dhclient_keeps(&self, station: &Station, address: Ipv4Addr) -> Result<()> {
+        let leases = self.dir.join(format!("{}.leases", station.name()));
+        let line = format!("fixed-address {address};");
+        wait_for("dhclient writes its lease", LIMIT, || {
+            let text = fs::read_to_string(&leases).unwrap_or_default();
+            Ok(text.contains(&line).then_some(()))
+        })
     }
 
     /// Ends the dhclient of a station, which gives its lease back.
