@@ -7,6 +7,7 @@ mod full_disk;
 mod main_path;
 mod power_cuts;
 mod refusals;
+mod u_boot;
 
 use std::path::Path;
 use std::time::Instant;
@@ -36,7 +37,8 @@ const TESTS: [Test; 5] = [
 /// apt does not know a package or cannot fetch it.
 pub fn fetch(work: &Path) -> Result<()> {
     inputs::fetch(&work.join("debs"))?;
-    clients::fetch(work).map(drop)
+    clients::fetch(work)?;
+    u_boot::fetch(work).map(drop)
 }
 
 /// Runs the end-to-end tests, all or those from number `from` on; logs go below `work`.
