@@ -76,7 +76,10 @@ impl BootFiles {
     }
 
     /// The kernel command line of a boot image.
-    fn cmdline(&self, digest: Digest) -> Result<String, BootFileError> {
+    ///
+    /// # Errors
+    /// As [`BootFiles::parts`].
+    pub fn cmdline(&self, digest: Digest) -> Result<String, BootFileError> {
         let Section { offset, size, .. } = self.parts(digest)?.cmdline;
         let bytes = read_part(&self.blobs.get(digest)?.file, offset, size)?;
         Ok(String::from_utf8_lossy(&bytes)

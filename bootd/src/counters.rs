@@ -135,6 +135,8 @@ counters! {
     tftp_aborted,
     /// TFTP requests refused with an ERROR.
     tftp_refused,
+    /// Configurations for PXELINUX and U-Boot made for nodes, by TFTP.
+    tftp_configs,
     /// TFTP requests left unanswered: too many transfers, in all or to one address.
     tftp_over_limit,
     /// TFTP transfers given up because the client fell silent or got nowhere.

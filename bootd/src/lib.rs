@@ -12,11 +12,13 @@
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
 //! | [`tftp_tree`] | a directory tree for it |
 //! | [`boot_files`] | boot images taken apart, scripts for iPXE |
+//! | [`boot_configs`] | configurations for PXELINUX and U-Boot |
 //! | [`privileges`] | what is given up once the sockets are bound |
 //! | [`supervision`] | what the service manager is told, and signs of life |
 //! | [`chain`], [`counters`], [`sockets`] | small things they share |
 //! | [`sys`] | the one place with `unsafe` |
 
+pub mod boot_configs;
 pub mod boot_files;
 pub mod chain;
 pub mod counters;

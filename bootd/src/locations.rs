@@ -11,11 +11,13 @@ use bootd_protocol::identity::Mac;
 const MAX_VENDOR_CLASSES: usize = 1000;
 
 /// What DHCP heard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
     /// Where the machine is.
     pub place: Place,
-    /// Its vendor class, if it was its firmware that spoke.
+    /// What its firmware is, if that spoke since bootd started.
+    pub kind: Option<ClientKind>,
+    /// Its vendor class, likewise.
     pub vendor_class: Option<Arc<str>>,
 }
 
@@ -49,7 +51,7 @@ impl Locations {
     pub fn restored(places: impl IntoIterator<Item = (Mac, Place)>) -> Self {
         let heard = |place| Heard {
             place,
-            vendor_class: None,
+            ..Heard::default()
         };
         let places = places.into_iter().map(|(mac, place)| (mac, heard(place)));
         let machines = Machines {
@@ -62,18 +64,21 @@ impl Locations {
     /// A machine was given an address or a boot file.
     pub fn saw(&self, client: &Client) {
         let mut machines = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let place = client.place.clone();
         // Rules go by what the firmware says, not by what our own init says after it.
-        let vendor_class = if matches!(client.kind, ClientKind::Init { .. }) {
-            let before = machines.heard.get(&client.mac);
-            before.and_then(|it| it.vendor_class.clone())
+        let heard = if matches!(client.kind, ClientKind::Init { .. }) {
+            let before = machines.heard.remove(&client.mac);
+            Heard {
+                place,
+                ..before.unwrap_or_default()
+            }
         } else {
             let words = client.vendor_class.as_deref();
-            words.map(|it| machines.vendor_class(it))
-        };
-        let place = client.place.clone();
-        let heard = Heard {
-            place,
-            vendor_class,
+            Heard {
+                place,
+                kind: Some(client.kind),
+                vendor_class: words.map(|it| machines.vendor_class(it)),
+            }
         };
         machines.heard.insert(client.mac, heard);
     }

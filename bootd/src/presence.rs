@@ -69,7 +69,8 @@ impl Presence {
         from_disk && lock(&self.sent_to_disk).get(node).copied().unwrap_or(0) < SENT_TO_DISK
     }
 
-    fn sent_to_disk(&self, node: &str) {
+    /// A node's firmware was told to start from the disk.
+    pub fn sent_to_disk(&self, node: &str) {
         *lock(&self.sent_to_disk).entry(node.to_owned()).or_default() += 1;
     }
 
@@ -127,6 +128,13 @@ impl Presence {
                 (state.progress_done, state.progress_total) = (0, 0);
             }
         });
+    }
+
+    /// The address that a node was given last, or spoke from.
+    #[must_use]
+    pub fn address(&self, node: &str) -> Option<Ipv4Addr> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(node).and_then(|it| it.address)
     }
 
     /// A node whose address this is fetches its boot image.

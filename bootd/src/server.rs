@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
 
+use crate::boot_configs::BootConfigs;
 use crate::boot_files::BootFiles;
 use crate::counters::{self, Counters};
 use crate::desired::Desired;
@@ -83,6 +84,7 @@ struct Shared {
     registrar: Registrar,
     presence: Presence,
     locations: Locations,
+    boot_files: BootFiles,
     counters: Arc<Counters>,
     life: Life,
     /// A part that fails takes the master down with these words: half a master would look
@@ -128,6 +130,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let shared = Shared {
         presence: Presence::new(earlier, recorder.clone()),
         locations: dhcp::locations(&leases),
+        boot_files: BootFiles::new(catalog.blobs().clone()),
         counters: Arc::default(),
         life: Life::default(),
         catalog,
@@ -270,18 +273,23 @@ impl Shared {
         self.spawn_part("dhcp", move || dhcp.run(&leases))
     }
 
-    fn boot_files(&self) -> BootFiles {
-        BootFiles::new(self.catalog.blobs().clone())
-    }
-
     fn serve_tftp(
         &self,
         socket: UdpSocket,
         tree: Option<Tree>,
         loaders: Option<Tree>,
     ) -> anyhow::Result<Arc<tftp::Counters>> {
-        let files = TftpFiles::new(self.catalog.blobs().clone(), Arc::clone(&self.counters));
-        let files = files.with_tree(tree).with_loaders(loaders);
+        let configs = BootConfigs {
+            desired: self.desired.clone(),
+            presence: self.presence.clone(),
+            locations: self.locations.clone(),
+            boot_files: self.boot_files.clone(),
+            counters: Arc::clone(&self.counters),
+        };
+        let blobs = self.catalog.blobs().clone();
+        let files = TftpFiles::new(blobs, configs, Arc::clone(&self.counters))
+            .with_tree(tree)
+            .with_loaders(loaders);
         let server = tftp_files::server(socket, files, self.presence.clone())?;
         let tftp = server.counters();
         self.spawn_part("tftp", move || Ok(server.run()?))?;
@@ -293,7 +301,7 @@ impl Shared {
             desired: self.desired.clone(),
             blobs: self.catalog.blobs().clone(),
             turns: http::Turns::default(),
-            boot_files: self.boot_files(),
+            boot_files: self.boot_files.clone(),
             presence: self.presence.clone(),
             locations: self.locations.clone(),
             counters: Arc::clone(&self.counters),

@@ -1,14 +1,17 @@
-//! The files that TFTP serves: boot images, by digest.
+//! The files that TFTP serves: boot images and their parts, by digest; configurations, by who asks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bootd_protocol::boot_choice::pxelinux::Name;
 use bootd_protocol::digest::Digest;
 use bootd_protocol::tftp::{Outcome, Refusal};
+use bootd_protocol::uki::{Part, Section};
 use catalog::blobs::{BlobError, BlobStore};
 use tracing::{debug, error, info};
 
+use crate::boot_configs::{Asked, BootConfigs};
 use crate::chain::chain;
 use crate::counters::Counters;
 use crate::presence::Presence;
@@ -18,22 +21,25 @@ use crate::tftp_tree::Tree;
 /// The builds of iPXE that firmware loads first are below this.
 const LOADERS: &str = "ipxe/";
 
-/// What TFTP serves: `boot/<sha256>.efi`, then the loaders below `ipxe/`, then the files of a
-/// directory tree. The first that has the name wins.
+/// What TFTP serves: `boot/<sha256>.efi` and `boot/<sha256>/{linux,initrd}`, configurations that
+/// the catalog has something for, then the loaders below `ipxe/`, then the files of a directory
+/// tree. The first that has the name wins.
 #[derive(Clone)]
 pub struct TftpFiles {
     blobs: BlobStore,
+    configs: BootConfigs,
     counters: Arc<Counters>,
     tree: Option<Tree>,
     loaders: Option<Tree>,
 }
 
 impl TftpFiles {
-    /// The boot images of this store.
+    /// The boot images of this store, and configurations for nodes.
     #[must_use]
-    pub fn new(blobs: BlobStore, counters: Arc<Counters>) -> Self {
+    pub fn new(blobs: BlobStore, configs: BootConfigs, counters: Arc<Counters>) -> Self {
         TftpFiles {
             blobs,
+            configs,
             counters,
             tree: None,
             loaders: None,
@@ -63,6 +69,12 @@ impl TftpFiles {
         }
     }
 
+    /// The file of the tree that has this name; may wait for a disk.
+    fn find(&self, name: &str) -> Result<Source, Refusal> {
+        let (tree, name) = self.in_tree(name).ok_or(Refusal::NotFound)?;
+        tree.find(name)
+    }
+
     fn blob(&self, digest: Digest, peer: SocketAddr) -> Result<Source, Refusal> {
         match self.blobs.get(digest) {
             Ok(blob) => Ok(Source::disk(Arc::new(blob.file), 0, blob.size)),
@@ -78,25 +90,47 @@ impl TftpFiles {
             }
         }
     }
+
+    /// A range of the boot image's file.
+    fn part(&self, digest: Digest, part: Part, peer: SocketAddr) -> Result<Source, Refusal> {
+        let whole = self.blob(digest, peer)?;
+        let parts = self.configs.boot_files.parts(digest).map_err(|problem| {
+            error!(%peer, "no part of {digest}: {}", chain(&problem));
+            Refusal::NotFound
+        })?;
+        let Section { offset, size, .. } = parts.part(part);
+        Ok(whole.section(offset, size))
+    }
+
+    /// The configuration of whoever is meant, else the tree's file of that name.
+    fn config(&self, asked: Asked, name: &str, peer: SocketAddr) -> Result<Source, Refusal> {
+        match self.configs.of(asked, peer)? {
+            Some(text) => Ok(Source::memory(text.into_bytes().into())),
+            None => self.find(name),
+        }
+    }
 }
 
 impl Files for TftpFiles {
     fn open(&self, name: &str, peer: SocketAddr) -> Result<Source, Refusal> {
-        if let Some(opened) = self.open_now(name, peer) {
-            return opened;
+        if let Some(digest) = image(name) {
+            return self.blob(digest, peer);
         }
-        match (image(name), self.in_tree(name)) {
-            (Some(digest), _) => self.blob(digest, peer),
-            (None, Some((tree, name))) => tree.find(name),
-            (None, None) => Err(Refusal::NotFound),
+        match Name::parse(name) {
+            Some(Name::Part(digest, part)) => self.part(digest, part, peer),
+            Some(Name::OfCard(mac)) => self.config(Asked::Card(mac), name, peer),
+            Some(Name::OfMachine(uuid)) => self.config(Asked::Machine(uuid), name, peer),
+            None => self.find(name),
         }
     }
 
     fn open_now(&self, name: &str, _peer: SocketAddr) -> Option<Result<Source, Refusal>> {
-        match (image(name), self.in_tree(name)) {
-            (Some(_), _) => None,
-            (None, Some((tree, name))) => tree.find_now(name),
-            (None, None) => Some(Err(Refusal::NotFound)),
+        if image(name).is_some() || Name::parse(name).is_some() {
+            return None;
+        }
+        match self.in_tree(name) {
+            Some((tree, name)) => tree.find_now(name),
+            None => Some(Err(Refusal::NotFound)),
         }
     }
 }
@@ -105,6 +139,11 @@ impl Files for TftpFiles {
 fn image(name: &str) -> Option<Digest> {
     let digest = name.strip_prefix("boot/")?.strip_suffix(".efi")?;
     digest.parse().ok()
+}
+
+/// Whether a name is that of a boot image, or of a part of one.
+fn is_boot_image(name: &str) -> bool {
+    image(name).is_some() || matches!(Name::parse(name), Some(Name::Part(..)))
 }
 
 /// Tells what TFTP does.
@@ -124,7 +163,7 @@ impl Observer for Teller {
                 total,
                 ending,
             } => {
-                if *ending == Ending::Finished(Outcome::Completed) && image(file).is_some() {
+                if *ending == Ending::Finished(Outcome::Completed) && is_boot_image(file) {
                     self.loading(file, *peer, *total, *total);
                     info!(%peer, file, bytes, "TFTP transfer complete");
                 } else {
@@ -137,7 +176,9 @@ impl Observer for Teller {
 
 impl Teller {
     fn loading(&self, file: &str, peer: SocketAddr, done: u64, total: u64) {
-        if let (SocketAddr::V4(from), Some(_)) = (peer, image(file)) {
+        if let SocketAddr::V4(from) = peer
+            && is_boot_image(file)
+        {
             self.presence.saw_boot_image(*from.ip(), done, total);
         }
     }

@@ -30,7 +30,7 @@ pub struct Wisher<'a> {
 /// Who sends DHCP, in the catalog's words.
 #[must_use]
 pub fn dhcp_identity(client: &Client) -> Identity {
-    let machine = machine(client.kind);
+    let machine = client.kind.machine();
     Identity {
         mac: Some(client.mac),
         uuid: client.uuid,
@@ -42,18 +42,6 @@ pub fn dhcp_identity(client: &Client) -> Identity {
         remote: client.place.remote.as_deref().map(str::to_owned),
         vendor_class: client.vendor_class.clone(),
         ..Identity::default()
-    }
-}
-
-/// What machine this is, if the client says.
-#[must_use]
-pub fn machine(kind: ClientKind) -> Option<(Arch, Firmware)> {
-    match kind {
-        ClientKind::BiosRom => Some((Arch::X86_64, Firmware::Bios)),
-        ClientKind::UefiPxe(arch) | ClientKind::UefiHttp(arch) => Some((arch, Firmware::Uefi)),
-        ClientKind::Ipxe { arch, firmware } => Some((arch, firmware)),
-        ClientKind::Init { machine } => machine,
-        ClientKind::Unsupported(_) | ClientKind::Plain => None,
     }
 }
 
@@ -194,8 +182,8 @@ impl View {
         network.is_none_or(|network| network.unknown == Unknown::Serve)
     }
 
-    fn boot(&self, class: &Class, kind: ClientKind, reason: Arc<str>) -> Offer {
-        let Some((arch, firmware)) = machine(kind) else {
+    fn boot(&self, class: &Class, machine: Option<(Arch, Firmware)>, reason: Arc<str>) -> Offer {
+        let Some((arch, firmware)) = machine else {
             return Offer::None { reason };
         };
         match self.served.wanted(&class.name, arch, firmware) {
@@ -214,11 +202,27 @@ impl View {
     }
 }
 
+/// What a node is whose U-Boot does not say.
+fn as_its_row_says(node: &Node, kind: ClientKind) -> Option<(Arch, Firmware)> {
+    match kind {
+        ClientKind::UBoot(None) => Some((node.arch?, node.firmware.unwrap_or(Firmware::Uefi))),
+        ClientKind::BiosRom
+        | ClientKind::UefiPxe(_)
+        | ClientKind::UefiHttp(_)
+        | ClientKind::Ipxe { .. }
+        | ClientKind::UBoot(Some(_))
+        | ClientKind::Init { .. }
+        | ClientKind::Unsupported(_)
+        | ClientKind::Plain => None,
+    }
+}
+
 impl Wisher<'_> {
     /// What a node is to boot: its own disk, where that has been seen to work.
     fn node_offer(&self, node: &Node, class: &Class, kind: ClientKind) -> Offer {
         let reason = self.view.node_reason(node);
-        if let Some((arch, firmware)) = machine(kind)
+        let machine = kind.machine().or_else(|| as_its_row_says(node, kind));
+        if let Some((arch, firmware)) = machine
             && self.presence.starts_from_disk(&node.name)
         {
             let wanted = self.view.served.wanted(&class.name, arch, firmware);
@@ -228,7 +232,7 @@ impl Wisher<'_> {
                 reason,
             };
         }
-        self.view.boot(class, kind, reason)
+        self.view.boot(class, machine, reason)
     }
 }
 
@@ -251,7 +255,7 @@ impl dhcp::Wishes for Wisher<'_> {
             }
             Place::Newcomer(rule, class) => {
                 let reason = self.view.rule_reason(rule);
-                let offer = self.view.boot(class, client.kind, reason);
+                let offer = self.view.boot(class, client.kind.machine(), reason);
                 of_node(None, Some(class), offer)
             }
             Place::Member(node, class) => {

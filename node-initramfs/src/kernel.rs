@@ -33,10 +33,11 @@ impl CommandLine {
     }
 }
 
-/// How this machine starts.
+/// How this machine starts: a PC without UEFI has a BIOS. Others have UEFI, though U-Boot may have
+/// started this kernel without it.
 #[must_use]
 pub fn firmware() -> Firmware {
-    if Path::new("/sys/firmware/efi").exists() {
+    if cfg!(not(target_arch = "x86_64")) || Path::new("/sys/firmware/efi").exists() {
         Firmware::Uefi
     } else {
         Firmware::Bios

@@ -7,6 +7,7 @@
 //! | iPXE | user class `iPXE` | a script by HTTP |
 //! | our own `init` | vendor class `bootd-node` | where the master is |
 //! | PXE ROM of a PC BIOS | architecture 0 | iPXE by TFTP |
+//! | U-Boot, as itself | vendor class `U-Boot…`, architecture 21, 22 | where TFTP is: it knows the names of its files |
 //! | anything else | | an address alone |
 //!
 //! A machine that is to start from its own disk is told so in the words of its firmware: a script,
@@ -15,6 +16,7 @@
 //! list before the disk, which takes a minute for each way to boot by IPv6.
 
 mod kind;
+pub mod pxelinux;
 pub mod script;
 
 use std::fmt;
@@ -22,11 +24,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 pub use kind::{ClientArch, ClientKind};
+use script::{script_url, server};
 
 use crate::dhcp::hint::MasterHint;
 use crate::dhcp::packet::Request;
 use crate::digest::Digest;
-use crate::identity::{Arch, Firmware, Mac, SystemUuid};
+use crate::identity::{Arch, Mac, SystemUuid};
 
 /// Who asks: all that the catalog's rules can go by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +89,7 @@ impl Place {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BootPolicy {
     /// By which protocol firmware may load; `None` is both, as the firmware asks. iPXE loads by
-    /// HTTP in any case.
+    /// HTTP in any case, U-Boot by TFTP.
     pub boot_by: Option<BootBy>,
     /// What UEFI firmware loads by TFTP first; `None` is the boot image itself.
     pub uefi_loader: Option<UefiLoader>,
@@ -192,6 +195,8 @@ pub enum BootFile {
         /// Where it is.
         url: String,
     },
+    /// Where TFTP is, and no file: the client knows what to ask for.
+    Server,
     /// Where the master is: option 43.
     Hint(MasterHint),
     /// What is behind the network card in the firmware's list, the machine's own disk as a rule:
@@ -226,6 +231,8 @@ pub enum Why {
     },
     /// It loads iPXE, which asks again.
     Chain(&'static str, Arc<str>),
+    /// It asks TFTP for its configuration, which is decided on then.
+    OwnName(ClientKind, Arc<str>),
     /// It is our own `init`, which asks the master itself.
     OwnInit,
     /// It is to start from its disk.
@@ -253,6 +260,9 @@ impl fmt::Display for Why {
                 reason,
             } => write!(f, "{client} gets boot image {}: {reason}", uki.short()),
             Why::Chain(loader, reason) => write!(f, "loads {loader} first: {reason}"),
+            Why::OwnName(client, reason) => {
+                write!(f, "{client} asks TFTP for its configuration: {reason}")
+            }
             Why::OwnInit => f.write_str("our init asks the master itself"),
             Why::Local(reason) => write!(f, "starts from its disk: {reason}"),
             Why::Hold(reason) => write!(f, "held: {reason}"),
@@ -278,6 +288,10 @@ pub fn choose(client: &Client, offer: &Offer, policy: BootPolicy, master: &Maste
     }
     match client.kind {
         ClientKind::Init { .. } => choice(BootFile::Hint(*master), Why::OwnInit),
+        ClientKind::UBoot(_) => choice(
+            BootFile::Server,
+            Why::OwnName(client.kind, Arc::clone(offer.reason())),
+        ),
         ClientKind::Unsupported(arch) => choice(BootFile::Nothing, Why::Unsupported(arch)),
         ClientKind::Plain => choice(BootFile::Nothing, Why::NotBooting),
         ClientKind::Ipxe { arch, firmware } => {
@@ -371,23 +385,6 @@ fn why(client: ClientKind, offer: &Offer) -> Why {
         Offer::None { .. } => Why::NoOffer(reason),
         Offer::Ignore { .. } => Why::Ignored(reason),
     }
-}
-
-/// Where iPXE gets its script: the query carries all that chooses it, since HTTP carries
-/// nothing of DHCP. The MAC address is written with `-`, for iPXE would send `:` as `%3A`.
-/// At most 124 bytes, so that it fits the 128 bytes of `file`.
-fn script_url(client: &Client, arch: Arch, firmware: Firmware, master: &MasterHint) -> String {
-    let server = server(master.ip, master.http_port);
-    let mac = client.mac.to_string().replace(':', "-");
-    let uuid = client.uuid.map(|it| format!("&uuid={it}"));
-    format!(
-        "{server}/ipxe?mac={mac}&arch={arch}&firmware={firmware}{}",
-        uuid.unwrap_or_default()
-    )
-}
-
-fn server(ip: Ipv4Addr, port: u16) -> String {
-    format!("http://{ip}:{port}")
 }
 
 #[cfg(test)]

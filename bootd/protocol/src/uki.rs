@@ -32,6 +32,27 @@ pub struct Uki {
     pub osrel: Section,
 }
 
+/// A part that loaders fetch by itself, as they know no unified kernel images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The kernel.
+    Linux,
+    /// The initramfs.
+    Initrd,
+}
+
+impl Part {
+    /// The part of this name in a path: `linux` or `initrd`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "linux" => Some(Part::Linux),
+            "initrd" => Some(Part::Initrd),
+            _ => None,
+        }
+    }
+}
+
 /// Why a file is no unified kernel image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UkiError {
@@ -78,6 +99,15 @@ impl Uki {
             cmdline: find(".cmdline")?,
             osrel: find(".osrel")?,
         })
+    }
+
+    /// Where this part stands.
+    #[must_use]
+    pub const fn part(&self, part: Part) -> Section {
+        match part {
+            Part::Linux => self.linux,
+            Part::Initrd => self.initrd,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use bootd_protocol::boot_choice::{Client, ClientKind, Why};
+use bootd_protocol::boot_choice::{Client, Why};
 use bootd_protocol::dhcp::server::{Event, Mode};
 use catalog::identify::{Match, match_node};
 use catalog::snapshot::Word as _;
@@ -14,7 +14,7 @@ use super::Running;
 use super::networks::Links;
 use crate::desired::View;
 use crate::presence::Sighting;
-use crate::wishes::{dhcp_identity, machine};
+use crate::wishes::dhcp_identity;
 
 /// How many machines DHCP may make nodes at once: a room full of new ones.
 const ENROLMENTS: f64 = 1024.0;
@@ -73,7 +73,7 @@ impl Running {
             }
             | Event::Informed { client, ip, why } => {
                 debug!(mac = %client.mac, %ip, kind = %client.kind, "leased: {why}");
-                if machine(client.kind).is_some() {
+                if client.kind.boots() {
                     self.sight(&client, Some(ip), &why, view);
                 }
             }
@@ -149,20 +149,14 @@ impl Running {
         let node = match match_node(&view.snapshot, &identity) {
             Match::Node { node, .. } => node,
             Match::Rule { .. } => {
-                if machine(client.kind).is_some() {
+                if client.kind.machine().is_some() {
                     self.make_node(client, address, why);
                 }
                 return;
             }
             Match::Nobody { .. } => return,
         };
-        let netboot = match client.kind {
-            ClientKind::BiosRom
-            | ClientKind::UefiPxe(_)
-            | ClientKind::UefiHttp(_)
-            | ClientKind::Ipxe { .. } => true,
-            ClientKind::Init { .. } | ClientKind::Unsupported(_) | ClientKind::Plain => false,
-        };
+        let netboot = client.kind.is_loader();
         let unknown = node.uuid.is_none() || node.arch.is_none() || node.firmware.is_none();
         if netboot && unknown {
             self.edge.registrar.learn(node.name.clone(), identity);
@@ -174,7 +168,7 @@ impl Running {
             node: node.name.clone(),
             mac: client.mac,
             address,
-            machine: machine(client.kind),
+            machine: client.kind.machine(),
             to_disk: matches!(why, Why::Local(_)),
             text: why.to_string(),
             netboot,

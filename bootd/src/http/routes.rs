@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bootd_protocol::boot_choice::script::Script;
 use bootd_protocol::digest::Digest;
-use bootd_protocol::uki::Section;
+use bootd_protocol::uki::{Part, Section};
 use catalog::blobs::{Blob, BlobError};
 use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
@@ -122,17 +122,14 @@ async fn boot_image(http: &Http, file: &str) -> Result<Resource, Refusal> {
 
 async fn boot_part(http: &Http, digest: &str, name: &str) -> Result<Resource, Refusal> {
     let digest = parse_digest(digest)?;
+    let Some(wanted) = Part::named(name) else {
+        let why = format!("{name}: expected linux or initrd");
+        return Err(Refusal(Status::NotFound, why));
+    };
     let blob = open(http, digest).await?;
     let parts = http.boot_files.parts(digest);
     let parts = parts.map_err(|error| Refusal(Status::NotFound, format!("{digest}: {error}")))?;
-    let Section { offset, size, .. } = match name {
-        "linux" => parts.linux,
-        "initrd" => parts.initrd,
-        _ => {
-            let why = format!("{name}: expected linux or initrd");
-            return Err(Refusal(Status::NotFound, why));
-        }
-    };
+    let Section { offset, size, .. } = parts.part(wanted);
     Ok(part(blob, digest, BYTES, offset, size))
 }
 

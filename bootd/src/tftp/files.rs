@@ -62,6 +62,14 @@ impl Source {
         }
     }
 
+    /// The `len` bytes of it that begin at `start`, which are within it.
+    #[must_use]
+    pub const fn section(mut self, start: u64, len: u64) -> Self {
+        self.start += start;
+        self.len = len;
+        self
+    }
+
     /// Length, bytes.
     #[must_use]
     pub const fn len(&self) -> u64 {

@@ -126,6 +126,20 @@ impl Node {
         self.spec.network_first = true;
     }
 
+    /// Puts U-Boot in the place of its firmware, from the next power-on.
+    pub fn take_u_boot(&mut self, rom: &Path) {
+        self.spec.u_boot = Some(rom.to_owned());
+    }
+
+    /// Types a line on its console.
+    ///
+    /// # Errors
+    /// It is switched off.
+    pub fn type_line(&self, text: &str) -> Result<()> {
+        let machine = self.machine.as_ref().context("the node is switched off")?;
+        Ok(machine.type_line(text)?)
+    }
+
     /// Switches it off.
     pub fn power_off(&mut self) {
         self.machine = None;

@@ -1,5 +1,5 @@
-//! Every way that firmware loads by: UEFI HTTP boot, iPXE first, beside another DHCP server; and
-//! machines whose firmware asks the network before the disk, at every start.
+//! Every way that firmware loads by: UEFI HTTP boot, iPXE first, beside another DHCP server, U-Boot;
+//! and machines whose firmware asks the network before the disk, at every start.
 
 use std::net::Ipv4Addr;
 
@@ -8,6 +8,7 @@ use bootd_protocol::identity::Firmware;
 
 use super::bench::{BOOT_LIMIT, Bench, INSTALL_LIMIT, say};
 use super::clients::{CARD, Programs, Station};
+use super::u_boot;
 use crate::cluster::node::Node;
 use crate::lab::{BRIDGE, GATEWAY, Lab};
 
@@ -28,7 +29,8 @@ pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
         bench.node(lab, "blank-uefi", Firmware::Uefi, 44)?,
     ];
     ipxe_first(bench, &mut blank[1])?;
-    beside_another_server(bench, &mut blank)
+    beside_another_server(bench, &mut blank)?;
+    u_boot::run(bench, &mut nodes[0])
 }
 
 /// Installed by HTTP alone where the firmware can; sent to their disks at every start after that,

@@ -7,6 +7,7 @@ mod full_disk;
 mod main_path;
 mod power_cuts;
 mod refusals;
+mod u_boot;
 
 use std::path::Path;
 use std::time::Instant;
@@ -37,7 +38,8 @@ const TESTS: [Test; 6] = [
 /// apt does not know a package or cannot fetch it.
 pub fn fetch(work: &Path) -> Result<()> {
     inputs::fetch(&work.join("debs"))?;
-    clients::fetch(work).map(drop)
+    clients::fetch(work)?;
+    u_boot::fetch(work).map(drop)
 }
 
 /// Runs the end-to-end tests, all or those from number `from` on; logs go below `work`.

@@ -1,7 +1,7 @@
 //! A machine that is switched on: QEMU as a child process, its console and its QMP.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -79,6 +79,7 @@ pub struct Machine {
     killer: Killer,
     qmp: Qmp,
     transcript: Arc<Transcript>,
+    console: UnixStream,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -140,8 +141,8 @@ impl Machine {
         let killer = Killer(Arc::new(Mutex::new(spawned.child)));
         let (qmp, events) = Qmp::start(spawned.qmp, Arc::clone(&transcript))?;
         let for_console = Arc::clone(&transcript);
-        let stream = spawned.console;
-        let console = std::thread::Builder::new()
+        let stream = spawned.console.try_clone()?;
+        let reader = std::thread::Builder::new()
             .name(format!("console {}", spec.name))
             .spawn(move || {
                 read_console(stream, &for_console);
@@ -154,7 +155,8 @@ impl Machine {
             killer,
             qmp,
             transcript,
-            threads: vec![console],
+            console: spawned.console,
+            threads: vec![reader],
         })
     }
 
@@ -174,6 +176,14 @@ impl Machine {
     #[must_use]
     pub fn killer(&self) -> Killer {
         self.killer.clone()
+    }
+
+    /// Types a line on its serial console.
+    ///
+    /// # Errors
+    /// QEMU has ended.
+    pub fn type_line(&self, text: &str) -> io::Result<()> {
+        (&self.console).write_all(format!("{text}\r").as_bytes())
     }
 
     /// Presses the reset button.

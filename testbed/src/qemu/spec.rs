@@ -48,6 +48,8 @@ pub struct MachineSpec {
     pub disk: Option<PathBuf>,
     /// The firmware asks the network before the disk.
     pub network_first: bool,
+    /// U-Boot in the place of the firmware (`u-boot.rom`, of Debian's u-boot-qemu for qemu-x86).
+    pub u_boot: Option<PathBuf>,
     /// Skips the firmware's boot order.
     pub direct: Option<DirectBoot>,
     /// The first restart by its own software ends QEMU instead: for a machine that was
@@ -83,6 +85,7 @@ impl MachineSpec {
             tap: None,
             disk: None,
             network_first: false,
+            u_boot: None,
             direct: None,
             end_at_restart: false,
             state_dir: state_dir.to_owned(),
@@ -101,8 +104,13 @@ impl MachineSpec {
         let mut args = Arguments(Vec::new());
         args.add(&["-name", &self.name, "-nodefaults", "-no-user-config"]);
         args.add(&["-display", "none", "-m", &format!("{}M", self.memory_mib)]);
-        // Without graphics SeaBIOS writes to the serial port, and so iPXE too.
-        args.add(&["-machine", "q35,graphics=off"]);
+        let machine = match self.u_boot {
+            // The one that it is built for.
+            Some(_) => "pc",
+            // Without graphics SeaBIOS writes to the serial port, and so iPXE too.
+            None => "q35,graphics=off",
+        };
+        args.add(&["-machine", machine]);
         self.add_processor(&mut args);
         args.add(&[
             "-chardev",
@@ -142,6 +150,10 @@ impl MachineSpec {
     }
 
     fn add_firmware(&self, args: &mut Arguments) {
+        if let Some(rom) = &self.u_boot {
+            args.add(&["-bios"]);
+            return args.add_path("", rom, "");
+        }
         match self.firmware {
             // The reboot timeout (ms) is for a machine that found nothing to boot: it
             // tries again, as a machine in a rack does.
@@ -179,13 +191,14 @@ impl MachineSpec {
     }
 
     /// BIOS starts the card's ROM, which is iPXE; UEFI has its own driver and PXE, and the ROM
-    /// would only cost it 2.7 s.
+    /// would only cost it 2.7 s. U-Boot 2023.01 reads a wrong address from a card of the old kind.
     fn add_card(&self, args: &mut Arguments) {
         let Some(tap) = &self.tap else { return };
         let netdev = format!("tap,id=net,ifname={tap},script=no,downscript=no");
-        let rom = match self.firmware {
-            Firmware::Bios => "",
-            Firmware::Uefi => ",romfile=",
+        let rom = match (&self.u_boot, self.firmware) {
+            (Some(_), _) => ",romfile=,disable-legacy=on",
+            (None, Firmware::Bios) => "",
+            (None, Firmware::Uefi) => ",romfile=",
         };
         let (_, place) = self.boot_order();
         let device = format!(
@@ -267,6 +280,20 @@ mod tests {
              -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n \
              -netdev tap,id=net,ifname=tap0,script=no,downscript=no \
              -device virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=2,romfile="
+        );
+        assert_eq!(line(&spec), expected);
+    }
+
+    #[test]
+    fn u_boot_stands_where_the_firmware_was() {
+        let mut spec = spec(Firmware::Bios);
+        spec.u_boot = Some("/u-boot.rom".into());
+        spec.tap = Some("tap0".to_owned());
+        let common = COMMON.replace("q35,graphics=off", "pc");
+        let expected = format!(
+            "{common} -bios /u-boot.rom -netdev tap,id=net,ifname=tap0,script=no,downscript=no \
+             -device virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=2,romfile=,\
+             disable-legacy=on"
         );
         assert_eq!(line(&spec), expected);
     }

@@ -28,6 +28,10 @@ pub enum ClientArch {
     HttpArm32,
     /// 19: 64-bit Arm, UEFI HTTP boot.
     HttpArm64,
+    /// 21: 32-bit Arm, U-Boot.
+    UBootArm32,
+    /// 22: 64-bit Arm, U-Boot.
+    UBootArm64,
     /// 25: 32-bit RISC-V, UEFI.
     UefiRiscv32,
     /// 26: 32-bit RISC-V, UEFI HTTP boot.
@@ -52,6 +56,8 @@ impl From<u16> for ClientArch {
             16 => ClientArch::HttpX64,
             18 => ClientArch::HttpArm32,
             19 => ClientArch::HttpArm64,
+            21 => ClientArch::UBootArm32,
+            22 => ClientArch::UBootArm64,
             25 => ClientArch::UefiRiscv32,
             26 => ClientArch::HttpRiscv32,
             27 => ClientArch::UefiRiscv64,
@@ -73,6 +79,8 @@ impl fmt::Display for ClientArch {
             ClientArch::HttpX64 => "x86_64 UEFI HTTP",
             ClientArch::HttpArm32 => "arm UEFI HTTP (32 bit)",
             ClientArch::HttpArm64 => "aarch64 UEFI HTTP",
+            ClientArch::UBootArm32 => "arm U-Boot (32 bit)",
+            ClientArch::UBootArm64 => "aarch64 U-Boot",
             ClientArch::UefiRiscv32 => "riscv32 UEFI",
             ClientArch::HttpRiscv32 => "riscv32 UEFI HTTP",
             ClientArch::UefiRiscv64 => "riscv64 UEFI",
@@ -105,10 +113,12 @@ impl ClientArch {
             ClientArch::HttpX64 => ClientKind::UefiHttp(Arch::X86_64),
             ClientArch::HttpArm64 => ClientKind::UefiHttp(Arch::Aarch64),
             ClientArch::HttpRiscv64 => ClientKind::UefiHttp(Arch::Riscv64),
+            ClientArch::UBootArm64 => ClientKind::UBoot(Some(Arch::Aarch64)),
             ClientArch::UefiX86
             | ClientArch::UefiArm32
             | ClientArch::HttpX86
             | ClientArch::HttpArm32
+            | ClientArch::UBootArm32
             | ClientArch::UefiRiscv32
             | ClientArch::HttpRiscv32
             | ClientArch::Other(_) => ClientKind::Unsupported(self),
@@ -117,14 +127,7 @@ impl ClientArch {
 
     /// What our boot images call it; a PC BIOS counts as 64-bit, for we have no other image.
     const fn machine(self) -> Option<(Arch, Firmware)> {
-        match self.rom() {
-            ClientKind::BiosRom => Some((Arch::X86_64, Firmware::Bios)),
-            ClientKind::UefiPxe(arch) | ClientKind::UefiHttp(arch) => Some((arch, Firmware::Uefi)),
-            ClientKind::Ipxe { .. }
-            | ClientKind::Init { .. }
-            | ClientKind::Unsupported(_)
-            | ClientKind::Plain => None,
-        }
+        self.rom().machine()
     }
 }
 
@@ -144,6 +147,9 @@ pub enum ClientKind {
         /// Firmware below iPXE.
         firmware: Firmware,
     },
+    /// U-Boot, when it asks as itself and not as UEFI: it knows the names of the files that it
+    /// wants ([`super::pxelinux`]). Its architecture, if it says: U-Boot for Arm does.
+    UBoot(Option<Arch>),
     /// Our own `init`.
     Init {
         /// Architecture and firmware of the machine, if it says.
@@ -166,6 +172,9 @@ impl ClientKind {
             let machine = first.and_then(ClientArch::machine);
             return ClientKind::Init { machine };
         }
+        if let Some(build) = vendor.strip_prefix(U_BOOT) {
+            return u_boot(build, first);
+        }
         let Some(arch) = first.or(archs.first().copied()) else {
             return ClientKind::Plain;
         };
@@ -179,6 +188,25 @@ impl ClientKind {
         arch.rom()
     }
 
+    /// Whether it looks for something to boot, or is our own `init`.
+    #[must_use]
+    pub const fn boots(self) -> bool {
+        self.is_loader() || matches!(self, ClientKind::Init { .. })
+    }
+
+    /// Whether it looks for something to boot: firmware, or what firmware has started.
+    #[must_use]
+    pub const fn is_loader(self) -> bool {
+        match self {
+            ClientKind::BiosRom
+            | ClientKind::UefiPxe(_)
+            | ClientKind::UefiHttp(_)
+            | ClientKind::Ipxe { .. }
+            | ClientKind::UBoot(_) => true,
+            ClientKind::Init { .. } | ClientKind::Unsupported(_) | ClientKind::Plain => false,
+        }
+    }
+
     /// Processor architecture and firmware of the machine, where the client says them.
     #[must_use]
     pub const fn machine(self) -> Option<(Arch, Firmware)> {
@@ -186,8 +214,10 @@ impl ClientKind {
             ClientKind::BiosRom => Some((Arch::X86_64, Firmware::Bios)),
             ClientKind::UefiPxe(arch) | ClientKind::UefiHttp(arch) => Some((arch, Firmware::Uefi)),
             ClientKind::Ipxe { arch, firmware } => Some((arch, firmware)),
+            // It has UEFI within, by which it starts a disk.
+            ClientKind::UBoot(Some(arch)) => Some((arch, Firmware::Uefi)),
             ClientKind::Init { machine } => machine,
-            ClientKind::Unsupported(_) | ClientKind::Plain => None,
+            ClientKind::UBoot(None) | ClientKind::Unsupported(_) | ClientKind::Plain => None,
         }
     }
 }
@@ -199,10 +229,27 @@ impl fmt::Display for ClientKind {
             ClientKind::UefiPxe(arch) => write!(f, "UEFI PXE ({arch})"),
             ClientKind::UefiHttp(arch) => write!(f, "UEFI HTTP boot ({arch})"),
             ClientKind::Ipxe { arch, firmware } => write!(f, "iPXE ({arch}, {firmware})"),
+            ClientKind::UBoot(Some(arch)) => write!(f, "U-Boot ({arch})"),
+            ClientKind::UBoot(None) => f.write_str("U-Boot"),
             ClientKind::Init { .. } => f.write_str("bootd's init"),
             ClientKind::Unsupported(arch) => write!(f, "{arch}"),
             ClientKind::Plain => f.write_str("plain DHCP client"),
         }
+    }
+}
+
+/// How U-Boot's vendor class begins (`cmd/Kconfig` of U-Boot, `BOOTP_VCI_STRING`): `U-Boot`,
+/// `U-Boot.arm`, `U-Boot.armv7`, `U-Boot.armv8`.
+const U_BOOT: &str = "U-Boot";
+
+/// U-Boot by the end of its vendor class and the architecture of option 93, which only builds for
+/// Arm send; x86 says 0, as a BIOS does, or nothing.
+fn u_boot(build: &str, arch: Option<ClientArch>) -> ClientKind {
+    match (arch.and_then(ClientArch::machine), build) {
+        (Some((arch, _)), _) => ClientKind::UBoot(Some(arch)),
+        (None, ".armv8") => ClientKind::UBoot(Some(Arch::Aarch64)),
+        (None, _) if build.starts_with(".arm") => ClientKind::Unsupported(ClientArch::UBootArm32),
+        (None, _) => ClientKind::UBoot(None),
     }
 }
 

@@ -5,15 +5,38 @@
 
 use std::net::Ipv4Addr;
 
-use super::server;
+use super::Client;
+use crate::dhcp::hint::MasterHint;
 use crate::digest::Digest;
-use crate::identity::Firmware;
+use crate::identity::{Arch, Firmware};
 
 /// Seconds between two attempts to load.
 const RETRY_SECONDS: u32 = 5;
 
 /// Seconds between two questions of a machine that is held.
 const HOLD_SECONDS: u32 = 30;
+
+/// Where iPXE gets its script: the query carries all that chooses it, since HTTP carries
+/// nothing of DHCP. The MAC address is written with `-`, for iPXE would send `:` as `%3A`.
+/// At most 124 bytes, so that it fits the 128 bytes of `file`.
+pub(super) fn script_url(
+    client: &Client,
+    arch: Arch,
+    firmware: Firmware,
+    master: &MasterHint,
+) -> String {
+    let server = server(master.ip, master.http_port);
+    let mac = client.mac.to_string().replace(':', "-");
+    let uuid = client.uuid.map(|it| format!("&uuid={it}"));
+    format!(
+        "{server}/ipxe?mac={mac}&arch={arch}&firmware={firmware}{}",
+        uuid.unwrap_or_default()
+    )
+}
+
+pub(super) fn server(ip: Ipv4Addr, port: u16) -> String {
+    format!("http://{ip}:{port}")
+}
 
 /// What a script needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]

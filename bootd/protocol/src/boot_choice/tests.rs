@@ -1,5 +1,6 @@
 use super::*;
 use crate::dhcp::packet::{Builder, Kind, code};
+use crate::identity::Firmware;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
 const MASTER: MasterHint = MasterHint {
@@ -62,6 +63,28 @@ fn kinds_by_what_they_say() {
         (&[], init, "", ClientKind::Init { machine: None }),
         (&[], "", "", ClientKind::Plain),
         (&[], "MSFT 5.0", "", ClientKind::Plain),
+        (&[22], "U-Boot.armv8", "", u_boot(Arch::Aarch64)),
+        (&[22], "", "", u_boot(Arch::Aarch64)),
+        (&[], "U-Boot.armv8", "", u_boot(Arch::Aarch64)),
+        (&[0], "U-Boot", "", u_boot(Arch::X86_64)),
+        (&[27], "U-Boot", "", u_boot(Arch::Riscv64)),
+        (&[255], "U-Boot", "", ClientKind::UBoot(None)),
+        (&[], "U-Boot", "", ClientKind::UBoot(None)),
+        (
+            &[21],
+            "U-Boot.armv7",
+            "",
+            unsupported(ClientArch::UBootArm32),
+        ),
+        (&[], "U-Boot.arm", "", unsupported(ClientArch::UBootArm32)),
+        (&[21], "", "", unsupported(ClientArch::UBootArm32)),
+        // U-Boot's UEFI.
+        (
+            &[11],
+            "PXEClient:Arch:00011:UNDI:003000",
+            "",
+            ClientKind::UefiPxe(Arch::Aarch64),
+        ),
     ];
     for (archs, vendor, user, kind) in cases {
         assert_eq!(
@@ -73,6 +96,10 @@ fn kinds_by_what_they_say() {
 }
 
 const NODE: &str = crate::dhcp::NODE_VENDOR_CLASS;
+
+fn u_boot(arch: Arch) -> ClientKind {
+    ClientKind::UBoot(Some(arch))
+}
 
 fn ipxe(arch: Arch, firmware: Firmware) -> ClientKind {
     ClientKind::Ipxe { arch, firmware }
@@ -146,6 +173,11 @@ fn what_each_is_sent() {
             "loads undionly.kpxe first: class web".into(),
         ),
         (
+            client(&[22], "U-Boot.armv8", ""),
+            BootFile::Server,
+            "U-Boot (aarch64) asks TFTP for its configuration: class web".into(),
+        ),
+        (
             client(&[6], "PXEClient", ""),
             BootFile::Nothing,
             "no boot file: no boot image runs on x86 UEFI (32 bit)".into(),
@@ -167,6 +199,7 @@ fn sent(client: &Client, offer: &Offer) -> (&'static str, String) {
     let choice = choose(client, offer, BootPolicy::default(), &MASTER);
     let file = match choice.file {
         BootFile::Script { .. } => "script",
+        BootFile::Server => "server",
         BootFile::Hint(_) => "hint",
         BootFile::Nothing => "nothing",
         BootFile::Silence => "silence",
@@ -300,6 +333,7 @@ fn policies() {
             BootFile::Http { url } => url,
             BootFile::Nothing => String::new(),
             other @ (BootFile::Script { .. }
+            | BootFile::Server
             | BootFile::Hint(_)
             | BootFile::LocalDisk
             | BootFile::Silence) => format!("{other:?}"),

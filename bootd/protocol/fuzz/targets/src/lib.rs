@@ -84,6 +84,8 @@ targets! {
     DHCP_CLIENT = "dhcp_client", dhcp::client, 64 * KIB;
     /// The first packet of a TFTP client.
     TFTP_REQUEST = "tftp_request", tftp::request, 64 * KIB;
+    /// The name of a configuration, and the command line that it carries.
+    BOOT_CONFIG = "boot_config", tftp::boot_config, 64 * KIB;
     /// A text file, as TFTP sends it.
     NETASCII = "netascii", tftp::netascii, 16 * KIB;
     /// The TFTP server's machine under a sequence of packets.

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use bootd_protocol::boot_choice::pxelinux::{self, Name};
+use bootd_protocol::digest::Digest;
 use bootd_protocol::tftp::netascii;
 use bootd_protocol::tftp::{
     Admission, Agreed, Command, DEFAULT_BLOCK_SIZE, Fetch, FetchCommand, FetchPlan, Limits, Mode,
     Options, Packet, ReadRequest, Repeat, Run, Transfer, admit,
 };
+use bootd_protocol::uki::Part;
 
 use crate::input::Input;
 
@@ -72,6 +75,38 @@ pub(crate) fn request(data: &[u8]) {
             other => panic!("a request draws {other:?}"),
         }
         assert_eq!(transfer.next_command(), None, "a request draws two packets");
+    }
+}
+
+/// The name of a file in the first line; what its configuration says in the rest: nothing in there
+/// makes a line of its own, or is changed.
+pub(crate) fn boot_config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (name, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let words: Vec<&str> = name.split('/').filter(|word| !word.is_empty()).collect();
+    let plain = words.join("/").replace(':', "-").to_ascii_lowercase();
+    let end = match Name::parse(name) {
+        Some(Name::OfCard(mac)) => format!("cfg/01-{}", mac.to_string().replace(':', "-")),
+        Some(Name::OfMachine(uuid)) => format!("cfg/{uuid}"),
+        Some(Name::Part(uki, Part::Linux)) => format!("boot/{uki}/linux"),
+        Some(Name::Part(uki, Part::Initrd)) => format!("boot/{uki}/initrd"),
+        None => String::new(),
+    };
+    assert!(plain.ends_with(&end), "{name:?} is read as {end}");
+    let local = pxelinux::local(rest);
+    assert!(local.starts_with("# ") && local.lines().count() == 5);
+    if let Ok(config) = pxelinux::boot(rest, &Digest::NONE, rest) {
+        let mut lines = config.lines().skip(6);
+        let append: Vec<&str> = lines
+            .next()
+            .unwrap_or("APPEND")
+            .split(' ')
+            .skip(1)
+            .collect();
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        assert_eq!((append, lines.next()), (words, None));
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::reply::{self, To};
+use super::reply::To;
 use super::{Command, DropReason, Event, Question, Server};
 use crate::dhcp::PROXY_PORT;
 use crate::dhcp::packet::{AnswerKind, Kind};
@@ -21,7 +21,7 @@ impl Server {
             self.note_foreign(question, server);
             return Err(DropReason::OtherServer(server));
         }
-        if !reply::boots(question.client.kind) {
+        if !question.client.kind.boots() {
             return Err(DropReason::NotBooting);
         }
         match kind {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::{Datagram, DhcpOption, Question};
-use crate::boot_choice::{BootFile, ClientKind};
+use crate::boot_choice::BootFile;
 use crate::dhcp::packet::{Builder, Request, code, machine_id};
 use crate::dhcp::{CLIENT_PORT, INFINITE_SECONDS, PROXY_PORT, SERVER_PORT};
 
@@ -111,6 +111,9 @@ fn boot(builder: Builder, question: &Question<'_>, file: &BootFile) -> Builder {
         BootFile::Http { url } => builder
             .option(code::VENDOR_CLASS, HTTP_CLIENT)
             .boot_file(url),
+        BootFile::Server => builder
+            .siaddr(server)
+            .option(code::TFTP_SERVER, server.to_string()),
         BootFile::LocalDisk => pxe(builder.siaddr(server), &question.request, PXE_LOCAL_DISK),
         BootFile::Hint(hint) => builder.option(code::VENDOR_OPTIONS, hint.to_bytes()),
         BootFile::Nothing | BootFile::Silence => builder,
@@ -135,18 +138,6 @@ fn pxe(builder: Builder, request: &Request, vendor: &[u8]) -> Builder {
     match request.machine_id {
         Some(uuid) => builder.option(code::MACHINE_ID, machine_id(uuid)),
         None => builder,
-    }
-}
-
-/// Whether a client of this kind looks for a boot server.
-pub(super) const fn boots(kind: ClientKind) -> bool {
-    match kind {
-        ClientKind::BiosRom
-        | ClientKind::UefiPxe(_)
-        | ClientKind::UefiHttp(_)
-        | ClientKind::Ipxe { .. }
-        | ClientKind::Init { .. } => true,
-        ClientKind::Unsupported(_) | ClientKind::Plain => false,
     }
 }
 

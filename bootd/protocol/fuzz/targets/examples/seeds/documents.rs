@@ -7,6 +7,7 @@ pub(crate) fn seeds() -> Vec<Seed> {
         ("http_request", b"\x07".as_slice(), REQUESTS),
         ("http_range", &[0, 4, 3], RANGES),
         ("ipxe_query", b"", QUERIES),
+        ("boot_config", b"", CONFIGS),
         ("http_head", b"", HEADS),
     ];
     let texts = texts.into_iter().flat_map(|(target, before, texts)| {
@@ -48,6 +49,25 @@ const RANGES: Texts = &[
     ("several", "bytes=0-1, 4-"),
     ("huge", "bytes=18446744073709551615-18446744073709551615"),
     ("none", "bytes=-0"),
+];
+
+const CONFIGS: Texts = &[
+    (
+        "card",
+        "boot/pxelinux.cfg/01-52-54-00-12-34-56\nconsole=ttyS0  panic=10\tquiet",
+    ),
+    (
+        "machine",
+        "pxelinux.cfg/564d9b8c-8a0c-4f3e-9b7d-0123456789ab\n",
+    ),
+    (
+        "part",
+        "boot//boot/0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef/initrd\nroot=\"a b\" # -",
+    ),
+    (
+        "syntax",
+        "pxelinux.cfg/0A010064\na=${b} $(c) 'd' \\ initrd=e",
+    ),
 ];
 
 const QUERIES: Texts = &[
