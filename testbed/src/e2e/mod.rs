@@ -5,6 +5,7 @@ mod clients;
 mod full_disk;
 mod main_path;
 mod power_cuts;
+mod processors;
 mod refusals;
 
 use std::path::Path;
@@ -21,11 +22,12 @@ use bench::Bench;
 type Test = (&'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
 
 /// In this order: each one begins with the catalog as the one before it left it.
-const TESTS: [Test; 4] = [
+const TESTS: [Test; 5] = [
     ("main path on BIOS and UEFI", main_path::run),
     ("what is refused, and what is said", refusals::run),
     ("power cuts during installation and update", power_cuts::run),
     ("DHCP with clients and relays of others", clients::run),
+    ("a class with two processor types", processors::run),
 ];
 
 /// Brings the packages that the tests need, while the network is in reach.
@@ -34,6 +36,7 @@ const TESTS: [Test; 4] = [
 /// apt does not know a package or cannot fetch it.
 pub fn fetch(work: &Path) -> Result<()> {
     inputs::fetch(&work.join("debs"))?;
+    processors::fetch(work)?;
     clients::fetch(work).map(drop)
 }
 

@@ -51,8 +51,8 @@ fn appends_four_sections() {
 fn refuses_stubs_it_does_not_know() {
     let error = |stub: &[u8]| assemble(stub, &parts()).unwrap_err().to_string();
     assert_eq!(
-        error(&stub(".other")),
-        "EFI stub: is not systemd's: has no .sdmagic section"
+        error(&stub("#### LoaderInfo: other 1 ####")),
+        "EFI stub: is not systemd's: does not say so"
     );
     assert!(error(b"MZ").starts_with("EFI stub: "));
     let whole = stub(STUB_MAGIC);
