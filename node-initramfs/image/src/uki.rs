@@ -167,7 +167,7 @@ impl Layout {
         let new = object::pod::bytes_of_slice(headers);
         let end = self.table_end + new.len();
         let room = image.get_mut(self.table_end..end).ok_or_else(no_room)?;
-        if end > self.headers_len || room.iter().any(|byte| *byte != 0) {
+        if end > self.headers_len || !is_padding(room) {
             return Err(no_room());
         }
         room.copy_from_slice(new);
@@ -185,6 +185,13 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// Whether an assembler or a linker filled this, with zeros or, on aarch64, with instructions
+/// that do nothing.
+fn is_padding(bytes: &[u8]) -> bool {
+    const NOP: [u8; 4] = 0xd503_201f_u32.to_le_bytes();
+    bytes.iter().all(|byte| *byte == 0) || bytes.chunks(4).all(|word| word == NOP)
 }
 
 /// Length of a section header.

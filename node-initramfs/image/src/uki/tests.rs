@@ -47,6 +47,26 @@ fn appends_four_sections() {
     assert_eq!(image.len() % 512, 0);
 }
 
+/// As systemd's stub for aarch64 is.
+#[test]
+fn takes_the_place_of_instructions_that_do_nothing() {
+    let mut padded = stub(STUB_MAGIC);
+    let table_end = 0x80 + 4 + 20 + 240 + 2 * SECTION_HEADER;
+    for word in padded[table_end..1024].chunks_exact_mut(4) {
+        word.copy_from_slice(&[0x1f, 0x20, 0x03, 0xd5]);
+    }
+    let image = assemble(&padded, &parts()).unwrap();
+    let other = assemble(&stub(STUB_MAGIC), &parts()).unwrap();
+    let new_end = table_end + 4 * SECTION_HEADER;
+    assert_eq!(image[..new_end], other[..new_end]);
+    assert_eq!(image[new_end..1024], padded[new_end..1024]);
+    assert_eq!(image[1024..], other[1024..]);
+
+    padded[table_end + 4] = 0;
+    let error = assemble(&padded, &parts()).unwrap_err().to_string();
+    assert_eq!(error, "EFI stub: has no room for more section headers");
+}
+
 #[test]
 fn refuses_stubs_it_does_not_know() {
     let error = |stub: &[u8]| assemble(stub, &parts()).unwrap_err().to_string();
