@@ -60,8 +60,10 @@ pub(super) fn install(bench: &mut Bench, nodes: &mut [Node]) -> Result<()> {
 /// A warm boot costs two datagrams of verify and nothing else.
 pub(super) fn warm_boot(bench: &Bench, nodes: &mut [Node]) -> Result<()> {
     let before = bench.numbers()?;
-    for node in nodes.iter_mut() {
+    for node in nodes.iter() {
         node.reset()?;
+    }
+    for node in nodes.iter_mut() {
         let ready = node.wait_for_line("ready:", BOOT_LIMIT)?;
         bench.check_page(node, "1.0")?;
         say(format_args!(

@@ -5,13 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use bootd_protocol::identity::{Arch, Firmware};
+use node_initramfs::disk::{EspFile, Layout, LoaderState, Slot};
 
-use super::bench::{Bench, say};
+use super::bench::{BOOT_LIMIT, Bench, say};
 use super::main_path;
 use crate::cluster::node::Node;
 use crate::cluster::release::FIRST;
 use crate::inputs::{self, InputsError, Packages};
 use crate::lab::Lab;
+use crate::nbd::CutPolicy;
 use crate::qemu::Model;
 
 /// Brings the packages for aarch64.
@@ -42,7 +44,8 @@ pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
     for (node, arch) in nodes.iter().zip([Arch::X86_64, Arch::Aarch64]) {
         runs_what_was_explained(bench, node, arch)?;
     }
-    Ok(())
+    let [_, arm] = &mut nodes;
+    loader(arm)
 }
 
 /// The manifest that a machine of this kind is given, by the catalog's own words.
@@ -85,4 +88,32 @@ fn runs_what_was_explained(bench: &Bench, node: &Node, arch: Arch) -> Result<()>
         node.name()
     );
     Ok(())
+}
+
+/// GRUB on the firmware that no other test has: where the slot on trial cannot be loaded, it counts
+/// that and starts the other; where there is no slot at all, the firmware goes on to the network.
+fn loader(arm: &mut Node) -> Result<()> {
+    let on_trial = LoaderState {
+        slot: Some(Slot::A),
+        next: Some(Slot::B),
+        tries: 2,
+    };
+    restart_with(arm, on_trial)?;
+    arm.wait_for_line("bootd: slot b cannot be loaded", BOOT_LIMIT)?;
+    arm.wait_for_line("ready:", BOOT_LIMIT)?;
+    restart_with(arm, LoaderState::default())?;
+    arm.wait_for_line("bootd: nothing is installed on this disk", BOOT_LIMIT)?;
+    arm.wait_for_line("Start PXE over IPv4", BOOT_LIMIT)?;
+    say("arm: falls back from a slot that cannot be loaded; without a slot goes on to the network");
+    Ok(())
+}
+
+/// Cuts the power, sets what GRUB starts next, and switches the machine on.
+fn restart_with(node: &mut Node, state: LoaderState) -> Result<()> {
+    node.cut_power(CutPolicy::LoseAll, 0);
+    // Files lie at the same place on all disks of one size.
+    let layout = Layout::new(node.disk().size(), &[0; 16])?;
+    let grubenv = layout.file(EspFile::Grubenv).offset;
+    node.disk().write_durable(grubenv, &state.encode());
+    node.power_on(|_| {})
 }
