@@ -216,15 +216,14 @@ pub(crate) fn elf_module(modinfo: &str) -> Vec<u8> {
     elf.build()
 }
 
-/// What systemd's stub says of itself.
-pub(crate) const STUB_MAGIC: &str = "#### LoaderInfo: systemd-stub 252 ####";
+/// The section that marks systemd's stub.
+pub(crate) const STUB_MAGIC: &str = ".sdmagic";
 
-/// An EFI stub with two sections, of which the second one says `magic`.
+/// An EFI stub with two sections, the second one called `magic`.
 pub(crate) fn stub(magic: &str) -> Vec<u8> {
     let mut bytes = vec![0; 2048];
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
     put(0, b"MZ");
-    put(1536, magic.as_bytes());
     put(0x3c, &[0x80]);
     put(0x80, b"PE\0\0");
     let coff = 0x84;
@@ -246,7 +245,7 @@ pub(crate) fn stub(magic: &str) -> Vec<u8> {
     }
     let table = optional + 240;
     for (index, (name, size, address, offset)) in
-        [(".text", 16, 0x4000, 1024), (".sdmagic", 52, 0x5000, 1536)]
+        [(".text", 16, 0x4000, 1024), (magic, 52, 0x5000, 1536)]
             .into_iter()
             .enumerate()
     {

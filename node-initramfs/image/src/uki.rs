@@ -63,8 +63,8 @@ const PAGE: u32 = 4096;
 /// 64 KiB. What is in the file is padded to it, so it must not be anything.
 const MOST_FILE_ALIGNMENT: u32 = 64 << 10;
 
-/// What systemd's stub says of itself, before its version: on x86-64 in the section `.sdmagic`,
-/// on aarch64, whose stub has two sections only, behind the last of them.
+/// What systemd's stub says of itself, before its version: in the section `.sdmagic`, or on
+/// aarch64, where the stub has two sections only, behind the last of them.
 const MAGIC: &[u8] = b"#### LoaderInfo: systemd-stub ";
 
 /// Appends `parts` to `stub`. The same input gives the same bytes; the result is read back
@@ -124,7 +124,8 @@ impl Layout {
     fn of(stub: &[u8]) -> Result<Self, AssembleError> {
         let refuse = |reason: &str| AssembleError::Stub(reason.to_owned());
         let pe = PeFile64::parse(stub).map_err(|error| AssembleError::Stub(error.to_string()))?;
-        if !stub.windows(MAGIC.len()).any(|window| window == MAGIC) {
+        let marked = pe.section_by_name(".sdmagic").is_some();
+        if !marked && !stub.windows(MAGIC.len()).any(|window| window == MAGIC) {
             return Err(refuse("is not systemd's: does not say so"));
         }
         if pe.data_directory(IMAGE_DIRECTORY_ENTRY_SECURITY).is_some() {
