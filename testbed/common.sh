@@ -2,6 +2,7 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CARGO_TERM_PROGRESS_WHEN=never
+source testbed/cross.sh
 TESTBED=target/release/testbed
 
 # step TITLE COMMAND...: runs a command under a heading and says how long it took.
@@ -73,8 +74,9 @@ build_host_tools() {
 INIT_TARGET=x86_64-unknown-linux-gnu
 # Signatures by plain 64-bit arithmetic: smaller than the vector code, and no slower where a
 # node makes two of them.
+INIT_RUSTFLAGS='-C target-feature=+crt-static --cfg curve25519_dalek_backend="serial"'
 build_init() {
-    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS='-C target-feature=+crt-static --cfg curve25519_dalek_backend="serial"' \
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$INIT_RUSTFLAGS \
         cargo build --locked --profile init --target "$INIT_TARGET" --package node-initramfs
 }
 

@@ -46,7 +46,7 @@ pub fn firmware() -> Firmware {
 
 /// The processor this program was built for.
 #[must_use]
-pub fn arch() -> Arch {
+pub const fn arch() -> Arch {
     if cfg!(target_arch = "aarch64") {
         Arch::Aarch64
     } else if cfg!(target_arch = "riscv64") {

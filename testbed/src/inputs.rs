@@ -2,12 +2,19 @@
 //! made of. Fetched with `apt-get download`, which checks them, and kept by version.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use bootd_protocol::identity::Arch;
+
 /// Stands for the kernel package of the day.
 const KERNEL: &str = "linux-image-cloud-amd64";
+const KERNEL_ARM64: &str = "linux-image-cloud-arm64";
+
+/// GRUB's modules, which for this machine's architecture are installed.
+const GRUB_ARM64: &str = "grub-efi-arm64-bin";
 
 /// The programs, and the libraries that they need by their ELF headers.
 const PACKAGES: [&str; 14] = [
@@ -70,6 +77,7 @@ pub enum InputsError {
 /// Packages on this disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packages {
+    arch: Arch,
     kernel: String,
     files: BTreeMap<String, PathBuf>,
 }
@@ -87,6 +95,17 @@ impl Packages {
                 package: package.to_owned(),
             })?;
         Ok(file)
+    }
+
+    /// The processors that they are for.
+    #[must_use]
+    pub fn arch(&self) -> Arch {
+        self.arch
+    }
+
+    /// GRUB's modules, where they are not installed here.
+    pub fn grub_debs(&self) -> impl Iterator<Item = &Path> {
+        self.files.get(GRUB_ARM64).into_iter().map(PathBuf::as_path)
     }
 
     /// The name of the kernel's package, such as `linux-image-6.1.0-56-cloud-amd64`.
@@ -109,14 +128,44 @@ impl Packages {
 /// # Errors
 /// apt does not know a package or cannot fetch it.
 pub fn fetch(directory: &Path) -> Result<Packages, InputsError> {
+    fetch_with(&Apt::NATIVE, Arch::X86_64, KERNEL, &[], directory)
+}
+
+/// The same for aarch64. apt's lists for it are kept below `lists`, so that this machine need
+/// not know that architecture; where they are old, they are brought up to date.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_aarch64(directory: &Path, lists: &Path) -> Result<Packages, InputsError> {
+    let apt = Apt::foreign("arm64", lists)?;
+    let fetch = || fetch_with(&apt, Arch::Aarch64, KERNEL_ARM64, &[GRUB_ARM64], directory);
+    fetch().or_else(|_| {
+        apt.update()?;
+        fetch()
+    })
+}
+
+fn fetch_with(
+    apt: &Apt,
+    arch: Arch,
+    kernel: &str,
+    more: &[&str],
+    directory: &Path,
+) -> Result<Packages, InputsError> {
+    let mut depends = apt.command("apt-cache");
     let depends = run(
-        Command::new("apt-cache").args(["depends", "--important", KERNEL]),
+        depends.args(["depends", "--important", kernel]),
         "apt-cache",
     )?;
-    let kernel = dependency(&depends).ok_or_else(|| unknown(KERNEL))?;
-    let names: Vec<&str> = PACKAGES.into_iter().chain([kernel.as_str()]).collect();
-    let files = download(directory, &names)?;
-    Ok(Packages { kernel, files })
+    let kernel = dependency(&depends).ok_or_else(|| unknown(kernel))?;
+    let names = PACKAGES.iter().chain(more).copied();
+    let names: Vec<&str> = names.chain([kernel.as_str()]).collect();
+    let files = download_with(apt, directory, &names)?;
+    Ok(Packages {
+        arch,
+        kernel,
+        files,
+    })
 }
 
 /// Brings the current versions of these packages into `directory`, unless they are there; their
@@ -128,8 +177,16 @@ pub fn download(
     directory: &Path,
     names: &[&str],
 ) -> Result<BTreeMap<String, PathBuf>, InputsError> {
+    download_with(&Apt::NATIVE, directory, names)
+}
+
+fn download_with(
+    apt: &Apt,
+    directory: &Path,
+    names: &[&str],
+) -> Result<BTreeMap<String, PathBuf>, InputsError> {
     make_directory(directory)?;
-    let uris = run(apt_get().arg("--print-uris").args(names), "apt-get")?;
+    let uris = run(apt.download().arg("--print-uris").args(names), "apt-get")?;
     let available = files(&uris);
     let mut found = BTreeMap::new();
     let mut missing = Vec::new();
@@ -145,7 +202,8 @@ pub fn download(
         found.insert((*name).to_owned(), path);
     }
     if !missing.is_empty() {
-        run(apt_get().args(&missing).current_dir(directory), "apt-get")?;
+        let mut download = apt.download();
+        run(download.args(&missing).current_dir(directory), "apt-get")?;
     }
     Ok(found)
 }
@@ -191,11 +249,51 @@ fn make_directory(path: &Path) -> Result<(), InputsError> {
     })
 }
 
-/// As root, apt would fetch as its own user, who may not write here.
-fn apt_get() -> Command {
-    let mut command = Command::new("apt-get");
-    command.args(["--quiet=2", "--option=APT::Sandbox::User=root", "download"]);
-    command
+/// apt, with these options.
+struct Apt(Vec<OsString>);
+
+impl Apt {
+    /// For this machine's own architecture, with this machine's lists.
+    const NATIVE: Apt = Apt(Vec::new());
+
+    /// For another one, as Debian calls it, with its lists below `lists`.
+    fn foreign(architecture: &str, lists: &Path) -> Result<Self, InputsError> {
+        make_directory(&lists.join("lists/partial"))?;
+        let lists = std::path::absolute(lists).map_err(|source| InputsError::Directory {
+            path: lists.to_owned(),
+            source,
+        })?;
+        let option = |name: &str, value: &OsStr| {
+            let mut option = OsString::from(format!("--option={name}="));
+            option.push(value);
+            option
+        };
+        Ok(Apt(vec![
+            option("APT::Architecture", architecture.as_ref()),
+            option("APT::Architectures", architecture.as_ref()),
+            option("Dir::State", lists.as_os_str()),
+            option("Dir::State::status", "/dev/null".as_ref()),
+            option("Dir::Cache", lists.as_os_str()),
+        ]))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        // As root, apt would fetch as its own user, who may not write here.
+        command.args(["--quiet=2", "--option=APT::Sandbox::User=root"]);
+        command.args(&self.0);
+        command
+    }
+
+    fn download(&self) -> Command {
+        let mut command = self.command("apt-get");
+        command.arg("download");
+        command
+    }
+
+    fn update(&self) -> Result<(), InputsError> {
+        run(self.command("apt-get").arg("update"), "apt-get").map(drop)
+    }
 }
 
 fn run(command: &mut Command, program: &'static str) -> Result<String, InputsError> {

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use boot_image::deb::{Deb, DebError};
 use boot_image::kernel::ModuleSet;
-use boot_image::loader::{GrubTools, LoaderError, build_loader};
-use boot_image::{BuildError, DEFAULT_CMDLINE, ImageSpec};
-use bootd_protocol::identity::Arch;
+use boot_image::loader::{GrubTools, Loader, LoaderError, UnpackedModules, build_loader};
+use boot_image::{BuildError, ImageSpec, default_cmdline};
 use bootd_protocol::manifest::{self, BlobRef};
 use bootd_protocol::verify::key::PublicKey;
 
@@ -35,9 +35,9 @@ pub enum ImageError {
     /// Its loader cannot be made.
     #[error("its boot loader")]
     Loader(#[from] LoaderError),
-    /// Its loader must be given.
-    #[error("no boot loader can be made for {0}: give one, [boot_image.loader] with efi = FILE")]
-    NoLoader(Arch),
+    /// What its loader is made from cannot be read.
+    #[error(transparent)]
+    Deb(#[from] DebError),
     /// It cannot be stored.
     #[error(transparent)]
     Store(#[from] BlobError),
@@ -78,14 +78,16 @@ fn loader(
     blobs: &BlobWriter,
 ) -> Result<manifest::Loader, ImageError> {
     let Some(files) = &source.loader else {
-        if source.arch != Arch::X86_64 {
-            return Err(ImageError::NoLoader(source.arch));
+        let built = grub(source, base)?;
+        let (mut bios_boot, mut bios_core) = (None, None);
+        if let Some(bios) = built.bios {
+            bios_boot = Some(blobs.put(bios.boot.as_slice())?);
+            bios_core = Some(blobs.put(bios.core.as_slice())?);
         }
-        let built = build_loader(&GrubTools::default())?;
         return Ok(manifest::Loader {
             efi: blobs.put(built.efi.as_slice())?,
-            bios_boot: Some(blobs.put(built.bios_boot.as_slice())?),
-            bios_core: Some(blobs.put(built.bios_core.as_slice())?),
+            bios_boot,
+            bios_core,
         });
     };
     let store = |path: &Path| store_file(&base.join(path), blobs);
@@ -96,10 +98,25 @@ fn loader(
     })
 }
 
+/// GRUB, with the modules of the packages that the release names, or with those that are
+/// installed here.
+fn grub(source: &BootImage, base: &Path) -> Result<Loader, ImageError> {
+    let debs = source.build.iter().flat_map(|build| &build.grub_debs);
+    let debs: Vec<Deb> = debs
+        .map(|path| Deb::open(&base.join(path)))
+        .collect::<Result<_, _>>()?;
+    if debs.is_empty() {
+        return Ok(build_loader(&GrubTools::default(), source.arch)?);
+    }
+    let modules = UnpackedModules::new(&debs)?;
+    Ok(build_loader(&modules.tools(), source.arch)?)
+}
+
 fn spec(source: &BootImage, build: &Build, base: &Path, trust: &[PublicKey]) -> ImageSpec {
     let mut modules = ModuleSet::default();
     modules.required.extend(build.modules.iter().cloned());
-    let cmdline = build.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE);
+    let cmdline = build.cmdline.as_deref();
+    let cmdline = cmdline.unwrap_or(default_cmdline(source.arch));
     ImageSpec {
         kernel_deb: base.join(&build.kernel_deb),
         stub_deb: base.join(&build.stub_deb),

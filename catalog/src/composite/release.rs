@@ -106,6 +106,10 @@ pub struct Build {
     pub stub_deb: PathBuf,
     /// Debian's packages with mke2fs and the libraries it needs.
     pub tool_debs: Vec<PathBuf>,
+    /// Debian's packages with GRUB's modules, for another architecture than this machine's
+    /// (grub-efi-arm64-bin); if empty, those that are installed here.
+    #[serde(default)]
+    pub grub_debs: Vec<PathBuf>,
     /// The node's init, a static program.
     pub init: PathBuf,
     /// Kernel modules to carry, besides those for common machines and those that they need.

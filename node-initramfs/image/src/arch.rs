@@ -28,3 +28,18 @@ pub(crate) fn stub(arch: Arch) -> &'static str {
         Arch::Riscv64 => "/usr/lib/systemd/boot/efi/linuxriscv64.efi.stub",
     }
 }
+
+/// A command line that is quick and still tells of trouble: warnings and worse on the screen and
+/// on the first serial port, a restart ten seconds after a panic, and no self-tests of ciphers
+/// that nobody uses at boot (`cryptomgr.notests`: they are half of the instructions before init).
+/// A console that a machine does not have is no trouble.
+#[must_use]
+pub const fn default_cmdline(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 | Arch::Riscv64 => {
+            "console=tty0 console=ttyS0 panic=10 quiet loglevel=4 cryptomgr.notests"
+        }
+        // Arm's PL011, which its server standard (SBSA) has as the generic UART.
+        Arch::Aarch64 => "console=tty0 console=ttyAMA0 panic=10 quiet loglevel=4 cryptomgr.notests",
+    }
+}

@@ -13,12 +13,6 @@ use crate::tools::Sysroot;
 use crate::uki::{self, Parts};
 use crate::{BuildError, arch};
 
-/// A command line that is quick and still tells of trouble: warnings and worse on both consoles,
-/// a restart ten seconds after a panic, and no self-tests of ciphers that nobody uses at boot
-/// (`cryptomgr.notests`: they are half of the instructions before init).
-pub const DEFAULT_CMDLINE: &str =
-    "console=tty0 console=ttyS0 panic=10 quiet loglevel=4 cryptomgr.notests";
-
 /// The kernel takes no more than this on x86-64 and aarch64, in bytes; a boot loader needs
 /// some of it for itself.
 const CMDLINE_LIMIT: usize = 2048 - 256;
@@ -39,7 +33,7 @@ pub struct ImageSpec {
     pub modules: ModuleSet,
     /// Public keys of the masters that the node believes.
     pub trust: Vec<PublicKey>,
-    /// Kernel command line ([`DEFAULT_CMDLINE`]).
+    /// Kernel command line ([`default_cmdline`](crate::default_cmdline)).
     pub cmdline: String,
     /// Name of the boot image, as people call it.
     pub name: String,

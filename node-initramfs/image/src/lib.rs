@@ -22,7 +22,8 @@ pub mod loader;
 pub mod tools;
 pub mod uki;
 
-pub use build::{DEFAULT_CMDLINE, ImageSpec, build};
+pub use arch::default_cmdline;
+pub use build::{ImageSpec, build};
 pub use error::BuildError;
 
 #[cfg(test)]

@@ -63,6 +63,10 @@ const PAGE: u32 = 4096;
 /// 64 KiB. What is in the file is padded to it, so it must not be anything.
 const MOST_FILE_ALIGNMENT: u32 = 64 << 10;
 
+/// What systemd's stub says of itself, before its version: in the section `.sdmagic`, or on
+/// aarch64, where the stub has two sections only, behind the last of them.
+const MAGIC: &[u8] = b"#### LoaderInfo: systemd-stub ";
+
 /// Appends `parts` to `stub`. The same input gives the same bytes; the result is read back
 /// and compared before it is returned.
 ///
@@ -120,8 +124,9 @@ impl Layout {
     fn of(stub: &[u8]) -> Result<Self, AssembleError> {
         let refuse = |reason: &str| AssembleError::Stub(reason.to_owned());
         let pe = PeFile64::parse(stub).map_err(|error| AssembleError::Stub(error.to_string()))?;
-        if pe.section_by_name(".sdmagic").is_none() {
-            return Err(refuse("is not systemd's: has no .sdmagic section"));
+        let marked = pe.section_by_name(".sdmagic").is_some();
+        if !marked && !stub.windows(MAGIC.len()).any(|window| window == MAGIC) {
+            return Err(refuse("is not systemd's: does not say so"));
         }
         if pe.data_directory(IMAGE_DIRECTORY_ENTRY_SECURITY).is_some() {
             return Err(refuse("is signed: sections would break the signature"));
@@ -163,7 +168,7 @@ impl Layout {
         let new = object::pod::bytes_of_slice(headers);
         let end = self.table_end + new.len();
         let room = image.get_mut(self.table_end..end).ok_or_else(no_room)?;
-        if end > self.headers_len || room.iter().any(|byte| *byte != 0) {
+        if end > self.headers_len || !is_padding(room) {
             return Err(no_room());
         }
         room.copy_from_slice(new);
@@ -181,6 +186,13 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// Whether an assembler or a linker filled this, with zeros or, on aarch64, with instructions
+/// that do nothing.
+fn is_padding(bytes: &[u8]) -> bool {
+    const NOP: [u8; 4] = 0xd503_201f_u32.to_le_bytes();
+    bytes.iter().all(|byte| *byte == 0) || bytes.chunks(4).all(|word| word == NOP)
 }
 
 /// Length of a section header.

@@ -16,7 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use boot_image::loader::{GrubTools, Loader, build_loader};
+use boot_image::loader::{BiosLoader, GrubTools, build_loader};
+use bootd_protocol::identity::Arch;
 use node_initramfs::disk::{
     Device, EspFile, FileDevice, Layout, LoaderBlobs, LoaderState, Slot, SlotContent, SlotPart,
     commit_first, commit_trial, prepare, write_slot,
@@ -100,7 +101,7 @@ struct Disk {
     path: PathBuf,
     device: FileDevice,
     layout: Layout,
-    loader: Loader,
+    bios: BiosLoader,
 }
 
 impl Disk {
@@ -111,18 +112,20 @@ impl Disk {
         file.set_len(GIB).expect("size");
         let mut device = FileDevice::open(path.to_str().expect("UTF-8"), 512).expect("open");
         let layout = Layout::new(GIB, b"sixteen bytes...").expect("large enough");
-        let loader = build_loader(&GrubTools::default()).expect("GRUB is installed");
+        let loader = build_loader(&GrubTools::default(), Arch::X86_64);
+        let loader = loader.expect("GRUB is installed");
+        let bios = loader.bios.expect("x86 has BIOS");
         let blobs = LoaderBlobs {
             efi: &loader.efi,
-            bios_boot: &loader.bios_boot,
-            bios_core: &loader.bios_core,
+            bios_boot: &bios.boot,
+            bios_core: &bios.core,
         };
         prepare(&mut device, &layout, &blobs, &mut |_| Ok(())).expect("prepared");
         Disk {
             path,
             device,
             layout,
-            loader,
+            bios,
         }
     }
 
@@ -144,7 +147,7 @@ impl Disk {
     }
 
     fn commit(&mut self, slot: Slot) {
-        let code = &self.loader.bios_boot;
+        let code = &self.bios.boot;
         commit_first(&mut self.device, &self.layout, slot, code).expect("committed");
     }
 

@@ -1,5 +1,7 @@
 //! Where everything is on a disk.
 
+use bootd_protocol::identity::Arch;
+
 use super::SECTOR_U64;
 use super::fat32::{FatError, File, FileSpec, Volume};
 use super::gpt::{Gpt, Partition, TYPE_BIOS_BOOT, TYPE_DATA, TYPE_ESP, last_usable};
@@ -88,7 +90,7 @@ impl EspFile {
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
-            EspFile::Loader => "/EFI/BOOT/BOOTX64.EFI",
+            EspFile::Loader => loader_path(crate::kernel::arch()),
             EspFile::Grubenv => "/bootd/grubenv",
             EspFile::Linux(Slot::A) => "/bootd/a/linux",
             EspFile::Linux(Slot::B) => "/bootd/b/linux",
@@ -109,6 +111,16 @@ impl EspFile {
             EspFile::Initrd(_) => 160 * MIB,
             EspFile::Config(_) => 4 * KIB,
         }
+    }
+}
+
+/// What firmware of `arch` starts from a disk that it knows nothing of (UEFI 2.10, section
+/// 3.5.1.1).
+const fn loader_path(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "/EFI/BOOT/BOOTX64.EFI",
+        Arch::Aarch64 => "/EFI/BOOT/BOOTAA64.EFI",
+        Arch::Riscv64 => "/EFI/BOOT/BOOTRISCV64.EFI",
     }
 }
 
@@ -295,6 +307,30 @@ mod tests {
         );
         let gpt = layout.gpt().clone();
         assert_eq!(Layout::from_gpt(MIN_DISK, gpt), Some(layout));
+    }
+
+    /// The name for riscv64 is too long for a volume of short names: there is no loader yet.
+    #[test]
+    fn the_loader_has_the_name_that_firmware_looks_for() {
+        let x64 = "/EFI/BOOT/BOOTX64.EFI";
+        let aa64 = "/EFI/BOOT/BOOTAA64.EFI";
+        let riscv64 = "/EFI/BOOT/BOOTRISCV64.EFI";
+        let bad_name = FatError::BadName {
+            path: riscv64.to_owned(),
+        };
+        for (arch, path, error) in [
+            (Arch::X86_64, x64, None),
+            (Arch::Aarch64, aa64, None),
+            (Arch::Riscv64, riscv64, Some(bad_name)),
+        ] {
+            assert_eq!(loader_path(arch), path);
+            let file = FileSpec {
+                path: path.to_owned(),
+                capacity: EspFile::Loader.capacity(),
+            };
+            let volume = Volume::new(ESP.length, [1, 2, 3, 4], ESP_LABEL, &[file]);
+            assert_eq!(volume.err(), error);
+        }
     }
 
     #[test]

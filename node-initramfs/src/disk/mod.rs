@@ -6,7 +6,7 @@
 //!            its boot code is written last: the commit of the first installation for BIOS
 //! p1         "bootd-bios", LBA 2048, 1 MiB: GRUB's core image
 //! p2         "bootd-esp", 512 MiB FAT32; its first sector is written last: the same commit for UEFI
-//!              /EFI/BOOT/BOOTX64.EFI   GRUB for UEFI
+//!              /EFI/BOOT/BOOTX64.EFI   GRUB for UEFI (BOOTAA64.EFI on aarch64)
 //!              /bootd/grubenv          which slot starts (one sector: changes at once or not at all)
 //!              /bootd/{a,b}/{linux,initrd,slot.cfg}
 //! p3         "bootd-data", ext4, the rest

@@ -11,7 +11,7 @@ use super::{SECTOR, SECTOR_U64};
 /// The boot loader, as `boot-image` builds it.
 #[derive(Debug, Clone, Copy)]
 pub struct LoaderBlobs<'a> {
-    /// `BOOTX64.EFI`: at most 4 MiB.
+    /// GRUB for UEFI: at most 4 MiB.
     pub efi: &'a [u8],
     /// The boot code for LBA 0; it loads the core image from LBA 2048.
     pub bios_boot: &'a [u8; BOOT_CODE],
@@ -84,7 +84,7 @@ pub fn prepare(layout: &Layout, loader: &LoaderBlobs<'_>) -> Vec<Step> {
             whole_sectors(loader.bios_core),
         ),
         write(
-            "BOOTX64.EFI",
+            "GRUB for UEFI",
             layout.file(EspFile::Loader).offset,
             whole_sectors(loader.efi),
         ),

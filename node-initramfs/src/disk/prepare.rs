@@ -28,7 +28,7 @@ pub fn prepare(
 ) -> Result<(), DiskError> {
     check_fits(
         device,
-        "BOOTX64.EFI",
+        "GRUB for UEFI",
         loader.efi,
         EspFile::Loader.capacity(),
     )?;

@@ -9,7 +9,7 @@ use bootd_protocol::identity::{Firmware, Mac};
 
 use crate::lab::Lab;
 use crate::nbd::{CutAt, CutPolicy, Disk, NbdServer, Snapshot};
-use crate::qemu::{Accel, Entry, Machine, MachineSpec};
+use crate::qemu::{Accel, Entry, Machine, MachineSpec, Model};
 
 /// The disk of a node, in bytes.
 pub const DISK_SIZE: u64 = 2 << 30;
@@ -85,6 +85,13 @@ impl Node {
             mark: 0,
             _server: server,
         })
+    }
+
+    /// The same as another kind of machine; it must be switched off.
+    #[must_use]
+    pub fn of_model(mut self, model: Model) -> Self {
+        self.spec.model = model;
+        self
     }
 
     /// Its name in the lab.

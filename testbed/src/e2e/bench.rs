@@ -29,6 +29,8 @@ const LOG_LIMIT: Duration = Duration::from_secs(10);
 /// The master, the release, and what has been counted.
 pub(super) struct Bench {
     pub(super) master: Master,
+    /// Where releases are made.
+    pub(super) workshop: Workshop,
     pub(super) accel: Accel,
     pub(super) logs: PathBuf,
     /// Where packages are kept.
@@ -96,6 +98,7 @@ impl Bench {
         master.start()?;
         Ok(Bench {
             master,
+            workshop,
             accel,
             logs,
             work_dir: work.to_owned(),
@@ -156,8 +159,13 @@ impl Bench {
 
     /// Edits the catalog and waits until the edit is in force; how long that took.
     pub(super) fn edit(&self, sql: &str) -> Result<Duration> {
+        self.change(|| self.master.sql(sql))
+    }
+
+    /// Changes the catalog and waits until the change is in force; how long that took.
+    pub(super) fn change(&self, change: impl FnOnce() -> Result<()>) -> Result<Duration> {
         let before = self.in_force()?;
-        self.master.sql(sql)?;
+        change()?;
         let begun = Instant::now();
         wait_for("the edit is in force", Duration::from_secs(5), || {
             Ok((self.in_force()? > before).then_some(()))

@@ -22,7 +22,7 @@ pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
 }
 
 /// Blank disks, nothing but a network card: both machines end up running from their disks.
-fn install(bench: &mut Bench, nodes: &mut [Node]) -> Result<()> {
+pub(super) fn install(bench: &mut Bench, nodes: &mut [Node]) -> Result<()> {
     for node in nodes.iter_mut() {
         node.power_on(|_| {})?;
     }
@@ -58,10 +58,12 @@ fn install(bench: &mut Bench, nodes: &mut [Node]) -> Result<()> {
 }
 
 /// A warm boot costs two datagrams of verify and nothing else.
-fn warm_boot(bench: &Bench, nodes: &mut [Node]) -> Result<()> {
+pub(super) fn warm_boot(bench: &Bench, nodes: &mut [Node]) -> Result<()> {
     let before = bench.numbers()?;
-    for node in nodes.iter_mut() {
+    for node in nodes.iter() {
         node.reset()?;
+    }
+    for node in nodes.iter_mut() {
         let ready = node.wait_for_line("ready:", BOOT_LIMIT)?;
         bench.check_page(node, "1.0")?;
         say(format_args!(

@@ -6,6 +6,7 @@ mod firmware;
 mod full_disk;
 mod main_path;
 mod power_cuts;
+mod processors;
 mod refusals;
 mod u_boot;
 
@@ -23,13 +24,14 @@ use bench::Bench;
 type Test = (&'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
 
 /// In this order: each one begins with the catalog as the one before it left it.
-const TESTS: [Test; 6] = [
+const TESTS: [Test; 7] = [
     ("main path on BIOS and UEFI", main_path::run),
     ("what is refused, and what is said", refusals::run),
     ("power cuts during installation and update", power_cuts::run),
     ("DHCP with clients and relays of others", clients::run),
     ("every way that firmware loads by", firmware::run),
     ("TFTP and HTTP with clients of others", clients::downloads),
+    ("a class with two processor types", processors::run),
 ];
 
 /// Brings the packages that the tests need, while the network is in reach.
@@ -39,6 +41,7 @@ const TESTS: [Test; 6] = [
 pub fn fetch(work: &Path) -> Result<()> {
     inputs::fetch(&work.join("debs"))?;
     clients::fetch(work)?;
+    processors::fetch(work)?;
     u_boot::fetch(work).map(drop)
 }
 

@@ -13,11 +13,8 @@ use bootd_protocol::identity::Firmware;
 
 use super::lines::Lines;
 use super::qmp::{Qmp, QmpError};
-use super::spec::{Accel, MachineSpec, OVMF_VARIABLES};
+use super::spec::{Accel, MachineSpec};
 use super::transcript::{Entry, Happening, Transcript};
-
-/// The emulator.
-const QEMU: &str = "qemu-system-x86_64";
 
 /// A machine could not be switched on.
 #[derive(Debug, thiserror::Error)]
@@ -32,11 +29,13 @@ pub enum MachineError {
         /// Why not.
         source: io::Error,
     },
-    /// QEMU (package qemu-system-x86) could not be started.
-    #[error("machine {machine}: cannot start {QEMU}")]
+    /// QEMU (package qemu-system-x86 or qemu-system-arm) could not be started.
+    #[error("machine {machine}: cannot start {program}")]
     Start {
         /// The machine's name.
         machine: String,
+        /// The emulator.
+        program: &'static str,
         /// Why not.
         source: io::Error,
     },
@@ -95,13 +94,14 @@ impl Machine {
     /// threads that read it: it must be quick.
     ///
     /// # Errors
-    /// No QEMU, no OVMF, or QEMU refuses the machine (no such tap, no disk server).
+    /// No QEMU, no UEFI for it, or QEMU refuses the machine (no such tap, no disk server).
     pub fn power_on(
         spec: &MachineSpec,
         watch: impl Fn(&Entry) + Send + Sync + 'static,
     ) -> Result<Self, MachineError> {
         let start_error = |source| MachineError::Start {
             machine: spec.name.clone(),
+            program: spec.model.program(),
             source,
         };
         if spec.firmware == Firmware::Uefi {
@@ -217,7 +217,7 @@ fn spawn(spec: &MachineSpec, stderr: File) -> io::Result<Spawned> {
     let (console, stdout) = UnixStream::pair()?;
     // The command owns the child's ends: they must be closed here for the end of QEMU
     // to be seen, and so the command is dropped with this function.
-    let child = Command::new(QEMU)
+    let child = Command::new(spec.model.program())
         .args(spec.arguments())
         .stdin(Stdio::from(OwnedFd::from(stdin)))
         .stdout(Stdio::from(OwnedFd::from(stdout)))
@@ -249,7 +249,7 @@ fn make_variables(spec: &MachineSpec) -> Result<(), MachineError> {
     if path.exists() {
         return Ok(());
     }
-    match std::fs::copy(OVMF_VARIABLES, &path) {
+    match std::fs::copy(spec.model.uefi().variables, &path) {
         Ok(_) => Ok(()),
         Err(source) => Err(file_error(spec, &path, source)),
     }

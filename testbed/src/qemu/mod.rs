@@ -3,11 +3,13 @@
 
 mod lines;
 mod machine;
+mod model;
 mod qmp;
 mod spec;
 mod transcript;
 
 pub use machine::{Killer, Machine, MachineError};
+pub use model::Model;
 pub use qmp::QmpError;
 pub use spec::{Accel, DirectBoot, MachineSpec};
 pub use transcript::{Entry, Happening, Transcript, WaitError};

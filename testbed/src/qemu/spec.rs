@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use bootd_protocol::identity::{Firmware, Mac, SystemUuid};
 
+use super::model::Model;
+
 /// Who executes the machine's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Accel {
@@ -32,6 +34,8 @@ pub struct DirectBoot {
 pub struct MachineSpec {
     /// Names its log and its firmware's variables; unique in a lab.
     pub name: String,
+    /// What kind of machine it is.
+    pub model: Model,
     /// How it starts.
     pub firmware: Firmware,
     /// The address of its network card.
@@ -61,14 +65,8 @@ pub struct MachineSpec {
     pub log_dir: PathBuf,
 }
 
-/// UEFI for QEMU, from Debian's package ovmf: the code, and blank variables. The 2 MiB
-/// build and the one with Secure Boot and SMM take as long (within 10 %) to the first
-/// DHCP packet; this is the one that Debian keeps.
-const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-pub(super) const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
-
 impl MachineSpec {
-    /// A machine with 512 MiB, under software emulation, that yet lacks a network card
+    /// A PC with 512 MiB, under software emulation, that yet lacks a network card
     /// and a disk. Its UUID is made from its MAC address. (UEFI starts a unified kernel
     /// image of 35 MB from a disk in 256 MiB too; in 512 MiB, 425 of them stay free.)
     #[must_use]
@@ -77,6 +75,7 @@ impl MachineSpec {
         uuid[10..].copy_from_slice(&mac.0);
         MachineSpec {
             name: name.to_owned(),
+            model: Model::default(),
             firmware,
             mac,
             uuid: SystemUuid(uuid),
@@ -107,8 +106,7 @@ impl MachineSpec {
         let machine = match self.u_boot {
             // The one that it is built for.
             Some(_) => "pc",
-            // Without graphics SeaBIOS writes to the serial port, and so iPXE too.
-            None => "q35,graphics=off",
+            None => self.model.board(),
         };
         args.add(&["-machine", machine]);
         self.add_processor(&mut args);
@@ -143,9 +141,13 @@ impl MachineSpec {
     /// 32 and 256 MiB, `split-wx`, `-cpu qemu64`, `-M pc` and 256 MiB to 1 GiB of memory
     /// all lie within 10 % (4.1 to 4.5 s of processor time): the defaults stay.
     fn add_processor(&self, args: &mut Arguments) {
-        match self.accel {
-            Accel::Tcg => args.add(&["-accel", "tcg", "-cpu", "max"]),
-            Accel::Kvm => args.add(&["-accel", "kvm", "-cpu", "host"]),
+        match (self.model, self.accel) {
+            (Model::Pc, Accel::Tcg) => args.add(&["-accel", "tcg", "-cpu", "max"]),
+            (Model::Pc, Accel::Kvm) => args.add(&["-accel", "kvm", "-cpu", "host"]),
+            // The host's processor is another one.
+            (Model::Arm, Accel::Tcg | Accel::Kvm) => {
+                args.add(&["-accel", "tcg", "-cpu", "cortex-a57"]);
+            }
         }
     }
 
@@ -159,9 +161,10 @@ impl MachineSpec {
             // tries again, as a machine in a rack does.
             Firmware::Bios => args.add(&["-boot", "strict=on,reboot-timeout=2000"]),
             Firmware::Uefi => {
+                let code = self.model.uefi().code;
                 args.add(&["-drive"]);
                 args.add(&[&format!(
-                    "if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"
+                    "if=pflash,format=raw,unit=0,readonly=on,file={code}"
                 )]);
                 args.add(&["-drive"]);
                 args.add_path("if=pflash,format=raw,unit=1,file=", &self.variables(), "");
@@ -275,7 +278,7 @@ mod tests {
         let mut spec = spec(Firmware::Uefi);
         spec.tap = Some("tap0".to_owned());
         let expected = format!(
-            "{COMMON} -drive if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE} \
+            "{COMMON} -drive if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
              -drive if=pflash,format=raw,unit=1,file=/run/x/n1.vars \
              -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n \
              -netdev tap,id=net,ifname=tap0,script=no,downscript=no \
@@ -294,6 +297,22 @@ mod tests {
             "{common} -bios /u-boot.rom -netdev tap,id=net,ifname=tap0,script=no,downscript=no \
              -device virtio-net-pci,netdev=net,mac=52:54:00:00:00:01,bootindex=2,romfile=,\
              disable-legacy=on"
+        );
+        assert_eq!(line(&spec), expected);
+    }
+
+    #[test]
+    fn an_arm_machine_has_its_own_board_processor_and_firmware() {
+        let mut spec = spec(Firmware::Uefi);
+        spec.model = Model::Arm;
+        spec.accel = Accel::Kvm;
+        let common = COMMON
+            .replace("q35,graphics=off", "virt")
+            .replace("-cpu max", "-cpu cortex-a57");
+        let expected = format!(
+            "{common} -drive if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/AAVMF/AAVMF_CODE.fd \
+             -drive if=pflash,format=raw,unit=1,file=/run/x/n1.vars \
+             -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n"
         );
         assert_eq!(line(&spec), expected);
     }

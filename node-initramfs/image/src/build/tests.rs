@@ -2,6 +2,7 @@ use super::*;
 use crate::fixture::{DebBuilder, ElfBuilder, Packing, STUB_MAGIC, elf_module, stub};
 use crate::kernel::Signatures;
 
+const CMDLINE: &str = arch::default_cmdline(Arch::X86_64);
 const KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
 struct World {
@@ -50,7 +51,7 @@ fn world() -> World {
                 signatures: Signatures::Keep,
             },
             trust: vec![KEY.parse().unwrap()],
-            cmdline: DEFAULT_CMDLINE.into(),
+            cmdline: CMDLINE.into(),
             name: "debian \"12\"".into(),
             version: "6.1-1".into(),
             arch: Arch::X86_64,
@@ -88,7 +89,7 @@ fn same_input_same_bytes() {
     assert_eq!(build(&world.spec).unwrap(), image);
 
     assert_eq!(part(&image, |uki| uki.linux), [b'K'; 3000]);
-    assert_eq!(part(&image, |uki| uki.cmdline), DEFAULT_CMDLINE.as_bytes());
+    assert_eq!(part(&image, |uki| uki.cmdline), CMDLINE.as_bytes());
     assert_eq!(
         std::str::from_utf8(part(&image, |uki| uki.osrel)).unwrap(),
         "ID=bootd\nNAME=\"debian \\\"12\\\"\"\nPRETTY_NAME=\"debian \\\"12\\\" 6.1-1\"\n\

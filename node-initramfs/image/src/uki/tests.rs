@@ -47,12 +47,35 @@ fn appends_four_sections() {
     assert_eq!(image.len() % 512, 0);
 }
 
+/// What is peculiar to systemd's stub for aarch64: text marks it, no section, and instructions
+/// that do nothing stand where new headers go.
+#[test]
+fn knows_the_stub_for_aarch64() {
+    let mut plain = stub(".data");
+    plain[1536..1536 + MAGIC.len()].copy_from_slice(MAGIC);
+    let mut padded = plain.clone();
+    let table_end = 0x80 + 4 + 20 + 240 + 2 * SECTION_HEADER;
+    for word in padded[table_end..1024].chunks_exact_mut(4) {
+        word.copy_from_slice(&[0x1f, 0x20, 0x03, 0xd5]);
+    }
+    let image = assemble(&padded, &parts()).unwrap();
+    let other = assemble(&plain, &parts()).unwrap();
+    let new_end = table_end + 4 * SECTION_HEADER;
+    assert_eq!(image[..new_end], other[..new_end]);
+    assert_eq!(image[new_end..1024], padded[new_end..1024]);
+    assert_eq!(image[1024..], other[1024..]);
+
+    padded[table_end + 4] = 0;
+    let error = assemble(&padded, &parts()).unwrap_err().to_string();
+    assert_eq!(error, "EFI stub: has no room for more section headers");
+}
+
 #[test]
 fn refuses_stubs_it_does_not_know() {
     let error = |stub: &[u8]| assemble(stub, &parts()).unwrap_err().to_string();
     assert_eq!(
         error(&stub(".other")),
-        "EFI stub: is not systemd's: has no .sdmagic section"
+        "EFI stub: is not systemd's: does not say so"
     );
     assert!(error(b"MZ").starts_with("EFI stub: "));
     let whole = stub(STUB_MAGIC);
