@@ -46,6 +46,7 @@ PACKAGES=(
     skopeo               # checks that composites are OCI layouts
     minisign             # checks that signatures are minisign's
     qemu-utils           # qemu-io checks the disk server
+    ipxe                 # the loaders that bootd hands to firmware
 )
 
 install_packages() {
@@ -65,8 +66,9 @@ install_packages() {
         apt-get install --quiet=2 --yes --no-install-recommends "${missing[@]}"
 }
 
+# build_host_tools [--release]: bootd, catalog and the test bed.
 build_host_tools() {
-    cargo build --release --locked --package bootd --package catalog --package testbed
+    cargo build "$@" --locked --package bootd --package catalog --package testbed
 }
 
 # The node's init: static, small. The flags hold for this target alone, so that build
