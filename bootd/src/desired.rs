@@ -13,6 +13,7 @@ use catalog::{Catalog, Error};
 use tracing::{error, info, warn};
 
 use crate::chain::chain;
+use crate::supervision::Pulse;
 
 /// How often the catalog is looked at for a new commit: some microseconds each time.
 const POLL: Duration = Duration::from_millis(100);
@@ -115,12 +116,13 @@ impl Desired {
         Ok(())
     }
 
-    /// Follows the catalog for ever; `changed` is called after each change. An edit that cannot
-    /// be read leaves the last good view in force.
-    pub fn follow(self, catalog: &Catalog, changed: impl Fn(&View)) {
+    /// Follows the catalog for ever; `pulse` is its sign of life. An edit that cannot be read
+    /// leaves the last good view in force.
+    pub fn follow(self, catalog: &Catalog, pulse: &Pulse) {
         let mut complained = false;
         loop {
-            match self.follow_until_error(catalog, &changed, &mut complained) {
+            pulse.beat();
+            match self.follow_until_error(catalog, pulse, &mut complained) {
                 Ok(never) => match never {},
                 Err(problem) if !complained => {
                     let problem = chain(&problem);
@@ -136,19 +138,18 @@ impl Desired {
     fn follow_until_error(
         &self,
         catalog: &Catalog,
-        changed: &impl Fn(&View),
+        pulse: &Pulse,
         complained: &mut bool,
     ) -> Result<std::convert::Infallible, Error> {
         let mut watcher = catalog.watcher()?;
         // Whatever was committed before the watch began.
         self.reload(catalog)?;
-        changed(&self.view());
         *complained = false;
         loop {
+            pulse.beat();
             std::thread::sleep(POLL);
             if watcher.changed()? {
                 self.reload(catalog)?;
-                changed(&self.view());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The one thread that writes what is observed into `state.db`. Everybody else sends it letters.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use catalog::Error;
@@ -8,6 +8,7 @@ use catalog::state::{Event, Record, StateStore};
 use tracing::{error, info};
 
 use crate::chain::chain;
+use crate::supervision::{BEAT_INTERVAL, Pulse};
 
 /// Letters are gathered for so long after the first of a batch, unless somebody waits.
 const GATHER: Duration = Duration::from_millis(20);
@@ -87,9 +88,15 @@ impl Recorder {
 }
 
 impl Desk {
-    /// Writes until all senders are gone.
-    pub fn run(mut self) {
-        while let Ok(first) = self.letters.recv() {
+    /// Writes until all senders are gone; `pulse` is its sign of life.
+    pub fn run(mut self, pulse: &Pulse) {
+        loop {
+            pulse.beat();
+            let first = match self.letters.recv_timeout(BEAT_INTERVAL) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let (mut waiting, until) = (Vec::new(), Instant::now() + GATHER);
             let mut hurry = self.take(first, &mut waiting);
             while let Some(letter) = self.next_of_batch(hurry, until) {
@@ -167,13 +174,14 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervision::Life;
 
     #[test]
     fn writes_while_letters_keep_coming() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.db");
         let (recorder, desk) = recorder(StateStore::open(&path).unwrap());
-        let desk = std::thread::spawn(move || desk.run());
+        let desk = std::thread::spawn(move || desk.run(&Life::default().part("recorder")));
         let reader = StateStore::read_only(&path).unwrap().unwrap();
         let begun = Instant::now();
         while reader.counters().unwrap().is_empty() {

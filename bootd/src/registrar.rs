@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::chain::chain;
 use crate::desired::{Desired, View};
 use crate::recorder::Recorder;
+use crate::supervision::{BEAT_INTERVAL, Pulse};
 
 /// Edits are gathered for so long after the first of a batch.
 const GATHER: Duration = Duration::from_millis(250);
@@ -83,22 +84,25 @@ impl Registrar {
 }
 
 impl Desk {
-    /// Edits until all senders are gone.
-    pub fn run(mut self) {
-        while self.gather() {
+    /// Edits until all senders are gone; `pulse` is its sign of life.
+    pub fn run(mut self, pulse: &Pulse) {
+        while self.gather(pulse) {
             self.write();
         }
     }
 
     /// Waits for an edit, or for the time to try again, and takes those that come soon after.
     /// Whether there is anybody left to ask for edits.
-    fn gather(&mut self) -> bool {
-        if self.waiting.is_empty() {
-            match self.edits.recv() {
+    fn gather(&mut self, pulse: &Pulse) -> bool {
+        while self.waiting.is_empty() {
+            pulse.beat();
+            match self.edits.recv_timeout(BEAT_INTERVAL) {
                 Ok(first) => self.waiting.push(first),
-                Err(_) => return false,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
+        pulse.beat();
         let until = Instant::now() + GATHER;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -202,6 +206,7 @@ mod tests {
 
     use super::*;
     use crate::recorder::recorder;
+    use crate::supervision::Life;
 
     #[test]
     fn a_thousand_new_machines_are_one_edit() {
@@ -230,7 +235,7 @@ mod tests {
         registrar.enrol(machine(7));
         registrar.bind_key("nobody".into(), [7; 32]);
         drop(registrar);
-        desk.run();
+        desk.run(&Life::default().part("registrar"));
         assert_eq!(catalog.snapshot().unwrap().nodes.len(), 1000);
         assert_eq!(commits(&db), before + 1);
     }

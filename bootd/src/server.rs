@@ -139,8 +139,10 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         registrar,
         failed,
     };
-    spawn("recorder", move || desk.run())?;
-    spawn("registrar", move || registry.run())?;
+    let pulse = shared.life.part("recorder");
+    spawn("recorder", move || desk.run(&pulse))?;
+    let pulse = shared.life.part("registrar");
+    spawn("registrar", move || registry.run(&pulse))?;
     shared.follow_catalog(&options.state)?;
     shared.serve_verify(
         udp,
@@ -232,7 +234,8 @@ impl Shared {
     fn follow_catalog(&self, dir: &std::path::Path) -> anyhow::Result<()> {
         let catalog = Catalog::open(dir)?;
         let desired = self.desired.clone();
-        spawn("catalog", move || desired.follow(&catalog, |_| {}))
+        let pulse = self.life.part("catalog");
+        spawn("catalog", move || desired.follow(&catalog, &pulse))
     }
 
     fn serve_verify(
@@ -292,7 +295,8 @@ impl Shared {
             .with_loaders(loaders);
         let server = tftp_files::server(socket, files, self.presence.clone())?;
         let tftp = server.counters();
-        self.spawn_part("tftp", move || Ok(server.run()?))?;
+        let pulse = self.life.part("tftp");
+        self.spawn_part("tftp", move || Ok(server.run(&pulse)?))?;
         Ok(tftp)
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_tftp::packet;
 use async_tftp::server::{Handler, TftpServerBuilder};
+use bootd::supervision::Life;
 use bootd::tftp::{Config, Files, Server, Source};
 use bootd_protocol::tftp::Refusal;
 use futures_lite::future;
@@ -72,7 +73,7 @@ fn serve_ours(socket: UdpSocket, file: Arc<[u8]>, stopped: oneshot::Receiver<()>
         stopped.blocking_recv().unwrap();
         stopper.stop();
     });
-    server.run().unwrap();
+    server.run(&Life::default().part("tftp")).unwrap();
     waiter.join().unwrap();
 }
 

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::recorder;
+use crate::supervision::Life;
 use crate::tftp::{Config, Files as _, Server, Stopper};
 use crate::tftp_files::TftpFiles;
 
@@ -103,7 +104,7 @@ impl Master {
         let address = socket.local_addr().unwrap();
         let server = Server::new(vec![socket], files, (), Config::default()).unwrap();
         let stopper = server.stopper();
-        let thread = std::thread::spawn(move || server.run().unwrap());
+        let thread = std::thread::spawn(move || server.run(&Life::default().part("tftp")).unwrap());
         Master {
             configs,
             uki: digest,

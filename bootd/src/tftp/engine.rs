@@ -26,6 +26,7 @@ use super::session::Stage;
 use super::sys::{Inbox, WIDTH};
 use super::table::{Seat, Table};
 use super::{Counters, Ending};
+use crate::supervision::{BEAT_INTERVAL, Pulse};
 
 /// Longest sleep; also how long a file that nobody reads stays mapped.
 const NAP: Duration = Duration::from_secs(5);
@@ -93,13 +94,14 @@ impl Engine {
         self.origin.elapsed()
     }
 
-    pub(super) fn run(mut self) -> io::Result<()> {
+    pub(super) fn run(mut self, pulse: &Pulse) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 32];
         let mut inboxes = Inboxes {
             requests: Inbox::new(),
             answers: Inbox::new(),
         };
         while !self.shared.stop.load(Relaxed) {
+            pulse.beat();
             let count = match self.poll.wait(&mut events, self.patience()) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
@@ -122,11 +124,7 @@ impl Engine {
     fn patience(&self) -> EpollTimeout {
         let Some(Reverse((at, _))) = self.timers.peek() else {
             let idle = self.table.is_empty() && !self.pages.keeps();
-            return if idle {
-                EpollTimeout::NONE
-            } else {
-                timeout(NAP)
-            };
+            return timeout(if idle { BEAT_INTERVAL } else { NAP });
         };
         timeout(at.saturating_sub(self.now()).min(NAP))
     }

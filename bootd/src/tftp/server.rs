@@ -12,6 +12,7 @@ use super::engine::Engine;
 use super::helpers::bell;
 use super::ports::WellKnown;
 use super::{Counters, Files, Observer};
+use crate::supervision::Pulse;
 
 /// What the server allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,12 +126,12 @@ impl Server {
         Stopper(Arc::clone(&self.shared))
     }
 
-    /// Serves until it is stopped, on this thread and a few helpers.
+    /// Serves until it is stopped, on this thread and a few helpers; `pulse` is its sign of life.
     ///
     /// # Errors
     /// [`TftpError::Failed`].
-    pub fn run(self) -> Result<(), TftpError> {
+    pub fn run(self, pulse: &Pulse) -> Result<(), TftpError> {
         let engine = Engine::new(self.sockets, self.shared).map_err(TftpError::Failed)?;
-        engine.run().map_err(TftpError::Failed)
+        engine.run(pulse).map_err(TftpError::Failed)
     }
 }

@@ -13,6 +13,7 @@ use bootd_protocol::tftp::Refusal;
 use tokio::time::{Duration, sleep, timeout};
 
 use super::*;
+use crate::supervision::Life;
 
 /// More than anything here takes: a bound, never a wait.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -76,7 +77,9 @@ impl Running {
         let server = Server::new(vec![socket], shelf, diary.clone(), config).unwrap();
         let counters = server.counters();
         let stopper = server.stopper();
-        let thread = Some(std::thread::spawn(move || server.run().unwrap()));
+        let thread = Some(std::thread::spawn(move || {
+            server.run(&Life::default().part("tftp")).unwrap()
+        }));
         Running {
             address,
             counters,
