@@ -104,7 +104,9 @@ impl BootFiles {
         }
         let offer = wisher.wish(&client).offer;
         let text = match &offer {
-            Offer::Local { reason, .. } => Ok(Script { reason, ..script }.local(firmware)),
+            Offer::Local { loader, reason } => {
+                Ok(Script { reason, ..script }.local(firmware, loader.as_ref()))
+            }
             Offer::Boot { uki, reason } => {
                 let cmdline = self.cmdline(*uki).map_err(|error| error.to_string())?;
                 Script { reason, ..script }.boot(uki, &cmdline)

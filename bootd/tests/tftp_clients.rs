@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
+use bootd::supervision::Life;
 use bootd::tftp::{Config, Files, Server, Source, Stopper};
 use bootd::tftp_tree::Tree;
 use bootd_protocol::tftp::Refusal;
@@ -38,7 +39,9 @@ impl Running {
         let files = Served(Tree::open(dir).unwrap());
         let server = Server::new(vec![socket], files, (), Config::default()).unwrap();
         let stopper = server.stopper();
-        let thread = Some(std::thread::spawn(move || server.run().unwrap()));
+        let thread = Some(std::thread::spawn(move || {
+            server.run(&Life::default().part("tftp")).unwrap()
+        }));
         Running {
             port,
             stopper,

@@ -93,14 +93,18 @@ impl Script<'_> {
         ))
     }
 
-    /// Starts the machine from its disk: by the BIOS's first disk, or by giving UEFI back to its
-    /// list of boot entries.
+    /// Starts the machine from its disk: a BIOS by its first disk, UEFI by the disk's `loader`. What
+    /// cannot be started so is left to the firmware's list of boot entries.
     #[must_use]
-    pub fn local(&self, firmware: Firmware) -> String {
+    pub fn local(&self, firmware: Firmware, loader: Option<&Digest>) -> String {
         let reason = echo(self.reason);
-        let start = match firmware {
-            Firmware::Bios => "sanboot --no-describe --drive 0x80 || exit",
-            Firmware::Uefi => "exit",
+        let start = match (firmware, loader) {
+            (Firmware::Bios, _) => "sanboot --no-describe --drive 0x80 || exit".to_owned(),
+            (Firmware::Uefi, Some(loader)) => {
+                let server = server(self.master, self.http_port);
+                format!("chain {server}/boot/{loader}.efi || exit")
+            }
+            (Firmware::Uefi, None) => "exit".to_owned(),
         };
         format!("#!ipxe\necho bootd: starting from the disk: {reason}\n{start}\n")
     }
@@ -164,6 +168,25 @@ mod tests {
         request: "/ipxe?mac=52-54-00-12-34-56&arch=x86_64",
         reason: "class web",
     };
+
+    #[test]
+    fn start_from_the_disk() {
+        let loader = Digest::of(b"GRUB");
+        let chain = format!("chain http://10.1.0.1:4080/boot/{loader}.efi || exit");
+        for (firmware, loader, start) in [
+            (
+                Firmware::Bios,
+                None,
+                "sanboot --no-describe --drive 0x80 || exit",
+            ),
+            (Firmware::Uefi, None, "exit"),
+            (Firmware::Uefi, Some(&loader), chain.as_str()),
+        ] {
+            let expected =
+                format!("#!ipxe\necho bootd: starting from the disk: class web\n{start}\n");
+            assert_eq!(SCRIPT.local(firmware, loader), expected);
+        }
+    }
 
     #[test]
     fn boot_script_whole() {
