@@ -9,6 +9,9 @@ use bootd_protocol::identity::Mac;
 
 /// So many different vendor classes are kept once for all who say them.
 const MAX_VENDOR_CLASSES: usize = 1000;
+/// The place of so many machines is kept: more than there are leases on the networks that one
+/// master serves. A flood of made-up ones takes no more memory than they.
+const MAX_MACHINES: usize = 200_000;
 
 /// What DHCP heard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,15 +36,17 @@ struct Machines {
 }
 
 impl Machines {
-    fn vendor_class(&mut self, words: &str) -> Arc<str> {
+    /// `None` where there are too many: somebody makes them up.
+    fn vendor_class(&mut self, words: &str) -> Option<Arc<str>> {
         if let Some(known) = self.vendor_classes.get(words) {
-            return Arc::clone(known);
+            return Some(Arc::clone(known));
         }
         let new: Arc<str> = words.into();
-        if self.vendor_classes.len() < MAX_VENDOR_CLASSES {
+        let room = self.vendor_classes.len() < MAX_VENDOR_CLASSES;
+        room.then(|| {
             self.vendor_classes.insert(Arc::clone(&new));
-        }
-        new
+            new
+        })
     }
 }
 
@@ -64,6 +69,9 @@ impl Locations {
     /// A machine was given an address or a boot file.
     pub fn saw(&self, client: &Client) {
         let mut machines = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if machines.heard.len() >= MAX_MACHINES && !machines.heard.contains_key(&client.mac) {
+            return;
+        }
         let place = client.place.clone();
         // Rules go by what the firmware says, not by what our own init says after it.
         let heard = if matches!(client.kind, ClientKind::Init { .. }) {
@@ -77,7 +85,7 @@ impl Locations {
             Heard {
                 place,
                 kind: Some(client.kind),
-                vendor_class: words.map(|it| machines.vendor_class(it)),
+                vendor_class: words.and_then(|it| machines.vendor_class(it)),
             }
         };
         machines.heard.insert(client.mac, heard);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac};
@@ -36,12 +37,15 @@ pub struct Sighting {
 /// there: after that the disk counts as one that does not start.
 const SENT_TO_DISK: u32 = 2;
 
+/// What DHCP says within this time belongs to one start: packets are lost and asked for again.
+const ONE_START: Duration = Duration::from_secs(30);
+
 /// All nodes. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Presence {
     nodes: Arc<Mutex<HashMap<String, NodeState>>>,
-    /// How often each was sent to its disk since it was last heard of from there.
-    sent_to_disk: Arc<Mutex<HashMap<String, u32>>>,
+    /// How often each was sent to its disk since it was last heard of from there, and when last.
+    sent_to_disk: Arc<Mutex<HashMap<String, (u32, Instant)>>>,
     recorder: Recorder,
 }
 
@@ -60,18 +64,31 @@ impl Presence {
         }
     }
 
+    fn times_sent(&self, node: &str) -> u32 {
+        lock(&self.sent_to_disk).get(node).map_or(0, |it| it.0)
+    }
+
+    fn was_just_sent(&self, node: &str) -> bool {
+        let sent = lock(&self.sent_to_disk);
+        sent.get(node)
+            .is_some_and(|(_, at)| at.elapsed() < ONE_START)
+    }
+
     /// Whether a node that asks the network is to start from its disk instead: its disk has what it
     /// needs, and it has not been sent there in vain.
     #[must_use]
     pub fn starts_from_disk(&self, node: &str) -> bool {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let from_disk = nodes.get(node).is_some_and(|it| it.from_disk);
-        from_disk && lock(&self.sent_to_disk).get(node).copied().unwrap_or(0) < SENT_TO_DISK
+        from_disk && self.times_sent(node) < SENT_TO_DISK
     }
 
     /// A node's firmware was told to start from the disk.
     pub fn sent_to_disk(&self, node: &str) {
-        *lock(&self.sent_to_disk).entry(node.to_owned()).or_default() += 1;
+        let now = Instant::now();
+        let mut sent = lock(&self.sent_to_disk);
+        let (times, at) = sent.entry(node.to_owned()).or_insert((0, now));
+        (*times, *at) = (*times + 1, now);
     }
 
     fn update(&self, node: &str, change: impl FnOnce(&mut NodeState)) {
@@ -113,7 +130,7 @@ impl Presence {
             netboot,
             to_disk,
         } = sighting;
-        if to_disk {
+        if to_disk && !self.was_just_sent(&node) {
             self.sent_to_disk(&node);
         }
         self.update(&node, |state| {
@@ -165,7 +182,10 @@ impl Presence {
         match fact {
             Fact::KeyOffered { bound } => self.offered(name, identity.key, bound.as_ref()),
             Fact::Asked { ask, verdict } => {
-                let sent = lock(&self.sent_to_disk).remove(name).unwrap_or(0);
+                if ask.booted_from != BootedFrom::Network {
+                    lock(&self.sent_to_disk).remove(name);
+                }
+                let sent = self.times_sent(name);
                 self.update(name, |state| {
                     state.from_disk = disk_starts(ask, verdict, sent);
                     seen(
@@ -178,16 +198,21 @@ impl Presence {
                     asked(state, ask, verdict);
                 });
             }
-            Fact::Reported(report) => self.update(name, |state| {
-                seen(
-                    state,
-                    from.ip(),
-                    identity.mac,
-                    identity.arch,
-                    identity.firmware,
-                );
-                reported(state, report);
-            }),
+            Fact::Reported(report) => {
+                if report.stage == Stage::Restarting {
+                    lock(&self.sent_to_disk).remove(name);
+                }
+                self.update(name, |state| {
+                    seen(
+                        state,
+                        from.ip(),
+                        identity.mac,
+                        identity.arch,
+                        identity.firmware,
+                    );
+                    reported(state, report);
+                });
+            }
         }
     }
 

@@ -172,6 +172,8 @@ fn make(batch: &Batch<'_>, view: &View, edit: &Edit) -> Option<Made> {
     match edit {
         Edit::Enrol(identity) => {
             let Match::Rule { rule, .. } = match_rule(&view.snapshot, identity) else {
+                let mac = identity.mac.map(|it| it.to_string()).unwrap_or_default();
+                warn!(mac, "not enrolled: no rule takes it in any more");
                 return None;
             };
             let name = batch.enrol(rule, identity);

@@ -20,7 +20,7 @@ use crate::presence::Presence;
 use crate::recorder::Recorder;
 use crate::registrar::Registrar;
 use crate::supervision::{BEAT_INTERVAL, Pulse};
-use crate::wishes::{Wisher, verify_identity};
+use crate::wishes::{Wisher, located, verify_identity};
 
 /// What the edge works with.
 pub struct Verify {
@@ -111,7 +111,9 @@ impl Verify {
                     debug!(%to, "verify answer not sent: {error}");
                 }
             }
-            Command::Enrol { identity, .. } => self.registrar.enrol(verify_identity(&identity)),
+            Command::Enrol { identity, .. } => {
+                self.registrar.enrol(located(&identity, &self.locations));
+            }
             Command::BindKey { name, key } => {
                 info!(node = name, %key, "key bound");
                 self.recorder

@@ -59,6 +59,20 @@ pub fn verify_identity(who: &message::Identity) -> Identity {
     }
 }
 
+/// Who speaks the verify protocol, and where DHCP saw it last: what rules go by.
+#[must_use]
+pub fn located(who: &message::Identity, locations: &Locations) -> Identity {
+    let mut identity = verify_identity(who);
+    if let Some(heard) = locations.of(who.mac) {
+        identity.network = heard.place.network.as_deref().map(str::to_owned);
+        identity.relay = heard.place.relay;
+        identity.circuit = heard.place.circuit.as_deref().map(str::to_owned);
+        identity.remote = heard.place.remote.as_deref().map(str::to_owned);
+        identity.vendor_class = heard.vendor_class.as_deref().map(str::to_owned);
+    }
+    identity
+}
+
 /// The class of a machine, and how it comes to it.
 enum Place<'a> {
     Member(&'a Node, &'a Class),
@@ -126,14 +140,7 @@ fn newcomer(prefix: &str, identity: &Identity) -> String {
 
 impl verify::Wishes for Wisher<'_> {
     fn standing(&self, who: &message::Identity) -> Standing {
-        let mut identity = verify_identity(who);
-        if let Some(heard) = self.locations.of(who.mac) {
-            identity.network = heard.place.network.as_deref().map(str::to_owned);
-            identity.relay = heard.place.relay;
-            identity.circuit = heard.place.circuit.as_deref().map(str::to_owned);
-            identity.remote = heard.place.remote.as_deref().map(str::to_owned);
-            identity.vendor_class = heard.vendor_class.as_deref().map(str::to_owned);
-        }
+        let identity = located(who, self.locations);
         let (name, key, class, enrol) = match self.view.place(&identity) {
             Place::Ignored(_) | Place::Stranger => return Standing::Ignored,
             Place::Held(node, reason) => {

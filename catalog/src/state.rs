@@ -164,7 +164,9 @@ pub struct StateStore {
     connection: Connection,
     /// Device and inode of the file.
     file: Option<(u64, u64)>,
-    /// Rows of leases after the last sweep, and those that came since.
+    /// Device and inode of its journal.
+    journal: Option<(u64, u64)>,
+    /// Rows of leases that stayed at the last sweep, and those that came since.
     leases: (u64, u64),
 }
 
@@ -181,6 +183,7 @@ impl StateStore {
             path: path.to_owned(),
             connection,
             file: inode(path),
+            journal: None,
             leases: (0, 0),
         };
         if store.pragma("application_id")? == 0 && store.is_empty()? {
@@ -191,9 +194,10 @@ impl StateStore {
         if store.pragma("user_version")? < VERSION {
             upgrade(&mut store.connection, path, VERSION, older::adapt)?;
         }
-        store.leases.0 = count_leases(&store.connection).map_err(&sql)?;
+        store.leases = lease_rows(&store.connection).map_err(&sql)?;
         // Where that cannot be done, commits take longer.
         let _ = fill_journal(path);
+        store.journal = inode(&beside(path, "-wal"));
         Ok(store)
     }
 
@@ -211,6 +215,7 @@ impl StateStore {
             path: path.to_owned(),
             connection,
             file: inode(path),
+            journal: None,
             leases: (0, 0),
         };
         store.check()?;
@@ -229,9 +234,17 @@ impl StateStore {
     /// # Errors
     /// As [`StateStore::open`].
     pub fn reopen(&mut self) -> Result<()> {
-        // The old one is closed first: with its end SQLite removes the -wal of that name.
+        // The old one is closed first. SQLite leaves the journal of a file that is not in its place
+        // any more; it must not be played into the one that is there now.
         self.file = None;
         self.connection = Connection::open_in_memory().map_err(Error::sql(&self.path))?;
+        let journal = beside(&self.path, "-wal");
+        if self.journal.is_some() && inode(&journal) == self.journal {
+            for name in [journal, beside(&self.path, "-shm")] {
+                // What cannot be removed is told of when the database is opened.
+                let _ = std::fs::remove_file(name);
+            }
+        }
         *self = StateStore::open(&self.path)?;
         Ok(())
     }
@@ -342,9 +355,7 @@ fn write_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Res
 /// file system's own journal, too. SQLite goes by what stands in its frames and passes over zeros
 /// (its file format, section 4.4).
 fn fill_journal(path: &Path) -> std::io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    let mut file = File::options().write(true).open(name)?;
+    let mut file = File::options().write(true).open(beside(path, "-wal"))?;
     let zeros = vec![0; 1 << 20];
     let mut len = file.seek(SeekFrom::End(0))?;
     while len < JOURNAL {
@@ -354,9 +365,25 @@ fn fill_journal(path: &Path) -> std::io::Result<()> {
     file.sync_all()
 }
 
+/// Rows of leases that count, and all others.
+fn lease_rows(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let query = "SELECT count(DISTINCT ip), count(*) - count(DISTINCT ip) FROM lease";
+    connection.query_row(query, [], |row| {
+        let number = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
+        Ok((number(0)?, number(1)?))
+    })
+}
+
 fn count_leases(connection: &Connection) -> rusqlite::Result<u64> {
     let count: i64 = connection.query_row("SELECT count(*) FROM lease", [], |row| row.get(0))?;
     Ok(count.unsigned_abs())
+}
+
+/// The file of this ending beside the database.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 fn inode(path: &Path) -> Option<(u64, u64)> {
@@ -365,178 +392,4 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node() -> NodeState {
-        NodeState {
-            node: "a".into(),
-            mac: Some(Mac([2, 0, 0, 0, 0, 1])),
-            address: Some(Ipv4Addr::new(10, 0, 0, 7)),
-            arch: Some(Arch::X86_64),
-            firmware: Some(Firmware::Uefi),
-            stage: "running".into(),
-            stage_since_ms: 1,
-            last_seen_ms: 2,
-            from_disk: true,
-            running: Some(Digest::of(b"m")),
-            wanted: Some(Digest::of(b"m")),
-            failed: None,
-            progress_done: 5,
-            progress_total: 10,
-            message: "well".into(),
-            offered_key: Some([7; 32]),
-        }
-    }
-
-    #[test]
-    fn reads_back_what_it_wrote_after_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.db");
-        let lease = Lease {
-            ip: Ipv4Addr::new(10, 0, 0, 7),
-            mac: Mac([2, 0, 0, 0, 0, 1]),
-            expires_ms: 9,
-            hostname: "a".into(),
-            state: LeaseState::Declined,
-            place: Place {
-                network: Some("lan".into()),
-                relay: Some(Ipv4Addr::new(10, 1, 0, 1)),
-                circuit: Some("ge-0/0/7".into()),
-                remote: Some("0x0004".into()),
-            },
-        };
-        let replay = KeyReplay {
-            key: [7; 32],
-            boot: 3,
-            seq: u64::MAX,
-        };
-        let event = Event {
-            at_ms: 4,
-            node: Some("a".into()),
-            kind: "stage".into(),
-            text: "it runs".into(),
-        };
-        let mut store = StateStore::open(&path).unwrap();
-        store
-            .write(&[
-                Record::Node(Box::new(node())),
-                Record::Lease(lease.clone()),
-                Record::Event(event.clone()),
-                Record::Replay(replay),
-                Record::Counter("http_bytes", 12),
-            ])
-            .unwrap();
-        drop(store);
-
-        let mut store = StateStore::open(&path).unwrap();
-        assert_eq!(store.nodes().unwrap(), [node()]);
-        assert_eq!(store.leases().unwrap(), std::slice::from_ref(&lease));
-        assert_eq!(
-            store.events(Some("a"), 10).unwrap(),
-            std::slice::from_ref(&event)
-        );
-        assert_eq!(store.events(None, 10).unwrap(), [event]);
-        assert_eq!(store.events(Some("b"), 10).unwrap(), []);
-        let stored = KeyReplay {
-            seq: i64::MAX.unsigned_abs(),
-            ..replay
-        };
-        assert_eq!(store.replays().unwrap(), [stored]);
-        assert_eq!(store.counters().unwrap(), [("http_bytes".to_owned(), 12)]);
-
-        store.write(&[Record::ForgetNode("a".into())]).unwrap();
-        let reader = StateStore::read_only(&path).unwrap().unwrap();
-        assert_eq!(reader.nodes().unwrap(), []);
-    }
-
-    #[test]
-    fn the_last_lease_of_an_address_counts_and_the_others_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.db");
-        let lease = |host: u8, expires_ms| {
-            Record::Lease(Lease {
-                ip: Ipv4Addr::new(10, 0, 0, host),
-                mac: Mac([2, 0, 0, 0, 0, host]),
-                expires_ms,
-                hostname: String::new(),
-                state: LeaseState::Bound,
-                place: Place::default(),
-            })
-        };
-        let last = |store: &StateStore| -> Vec<(u8, i64)> {
-            let leases = store.leases().unwrap();
-            let short = leases.iter().map(|it| (it.ip.octets()[3], it.expires_ms));
-            short.collect()
-        };
-        let mut store = StateStore::open(&path).unwrap();
-        let rows = |store: &StateStore| count_leases(&store.connection).unwrap();
-        for round in 0..64 {
-            let batch: Vec<Record> = (1..=128).map(|host| lease(host, round)).collect();
-            store.write(&batch).unwrap();
-        }
-        assert_eq!(rows(&store), LEASES_BETWEEN_SWEEPS);
-        store.write(&[lease(1, 99)]).unwrap();
-        assert_eq!(rows(&store), 128);
-        let mut expected: Vec<(u8, i64)> = (1..=128).map(|host| (host, 63)).collect();
-        expected[0].1 = 99;
-        assert_eq!(last(&store), expected);
-        store.write(&[lease(2, 100)]).unwrap();
-        drop(store);
-        expected[1].1 = 100;
-        assert_eq!(last(&StateStore::open(&path).unwrap()), expected);
-    }
-
-    #[test]
-    fn refuses_what_is_newer_or_something_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.db");
-        assert!(StateStore::read_only(&path).unwrap().is_none());
-        drop(StateStore::open(&path).unwrap());
-        let raw = Connection::open(&path).unwrap();
-        raw.execute_batch("PRAGMA user_version = 9").unwrap();
-        assert!(matches!(
-            StateStore::open(&path),
-            Err(Error::Newer { found: 9, .. })
-        ));
-        drop(raw);
-
-        let other = dir.path().join("other.db");
-        Connection::open(&other)
-            .unwrap()
-            .execute_batch("CREATE TABLE t (x)")
-            .unwrap();
-        assert!(matches!(
-            StateStore::open(&other),
-            Err(Error::Foreign { .. })
-        ));
-        std::fs::write(&other, [7; 4096]).unwrap();
-        assert!(matches!(
-            StateStore::open(&other),
-            Err(Error::Damaged { .. })
-        ));
-        std::fs::write(&other, "not a database at all, but long enough to look").unwrap();
-        assert!(matches!(
-            StateStore::read_only(&other),
-            Err(Error::Foreign { .. })
-        ));
-    }
-
-    #[test]
-    fn one_that_was_removed_is_begun_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.db");
-        let mut store = StateStore::open(&path).unwrap();
-        store.write(&[Record::Counter("http_bytes", 1)]).unwrap();
-        assert!(!store.is_displaced());
-        for name in ["state.db", "state.db-wal", "state.db-shm"] {
-            std::fs::remove_file(dir.path().join(name)).unwrap();
-        }
-        assert!(store.is_displaced());
-        store.reopen().unwrap();
-        store.write(&[Record::Counter("http_bytes", 2)]).unwrap();
-        assert!(!store.is_displaced());
-        let reader = StateStore::read_only(&path).unwrap().unwrap();
-        assert_eq!(reader.counters().unwrap(), [("http_bytes".to_owned(), 2)]);
-    }
-}
+mod tests;

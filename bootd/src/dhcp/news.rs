@@ -20,7 +20,7 @@ use crate::wishes::dhcp_identity;
 const ENROLMENTS: f64 = 1024.0;
 /// And how many each second after that. The others become nodes when their init introduces
 /// itself; a flood of made-up machines does not fill the catalog in a night.
-const ENROLMENTS_PER_SECOND: f64 = 4.0;
+const ENROLMENTS_PER_SECOND: f64 = 1.0;
 /// By then the catalog has a machine that was to become a node, or will not have it by this.
 const BECOMING: Duration = Duration::from_secs(10);
 
@@ -130,6 +130,7 @@ impl Running {
             }
             None => return,
         };
+        self.newcomers.retain(|_, it| it.since.elapsed() < BECOMING);
         let (client, why) = (client.clone(), why.clone());
         self.newcomers.insert(
             client.mac,

@@ -40,8 +40,12 @@ pub(super) fn configuration(builder: Builder, question: &Question<'_>, file: &Bo
     if !set(code::HOST_NAME) {
         builder = builder.option(code::HOST_NAME, question.wish.hostname.unwrap_or_default());
     }
+    // What our own init hears of its master is no operator's.
+    let own = |code| {
+        matches!(file, BootFile::Hint(_)) && matches!(code, code::VENDOR_OPTIONS | code::BOOT_FILE)
+    };
     for option in question.all_added() {
-        if question.wants(option) {
+        if question.wants(option) && !own(option.code) {
             builder = builder.option(option.code, &option.bytes);
         }
     }
@@ -87,9 +91,12 @@ fn has(options: &[DhcpOption], code: u8) -> bool {
     options.iter().any(|it| it.code == code)
 }
 
-/// The boot file, unless an operator's option 67 or 43 takes its place.
+/// The boot file, unless an operator's option 67 takes its place.
 fn boot(builder: Builder, question: &Question<'_>, file: &BootFile) -> Builder {
     let server = question.address;
+    if let BootFile::Hint(hint) = file {
+        return builder.option(code::VENDOR_OPTIONS, hint.to_bytes());
+    }
     if let Some(option) = question.added(code::BOOT_FILE) {
         let name = String::from_utf8_lossy(&option.bytes);
         return builder.siaddr(server).file_field(&name);
@@ -115,8 +122,7 @@ fn boot(builder: Builder, question: &Question<'_>, file: &BootFile) -> Builder {
             .siaddr(server)
             .option(code::TFTP_SERVER, server.to_string()),
         BootFile::LocalDisk => pxe(builder.siaddr(server), &question.request, PXE_LOCAL_DISK),
-        BootFile::Hint(hint) => builder.option(code::VENDOR_OPTIONS, hint.to_bytes()),
-        BootFile::Nothing | BootFile::Silence => builder,
+        BootFile::Hint(_) | BootFile::Nothing | BootFile::Silence => builder,
     }
 }
 
