@@ -225,11 +225,13 @@ fn as_its_row_says(node: &Node, kind: ClientKind) -> Option<(Arch, Firmware)> {
 }
 
 impl Wisher<'_> {
-    /// What a node is to boot: its own disk, where that has been seen to work.
+    /// What a node is to boot: its own disk, where that has been seen to work. Whoever takes a node's
+    /// key away, because its disk was replaced, takes away that, too.
     fn node_offer(&self, node: &Node, class: &Class, kind: ClientKind) -> Offer {
         let reason = self.view.node_reason(node);
         let machine = kind.machine().or_else(|| as_its_row_says(node, kind));
         if let Some((arch, firmware)) = machine
+            && node.public_key.is_some()
             && self.presence.starts_from_disk(&node.name)
         {
             let wanted = self.view.served.wanted(&class.name, arch, firmware);

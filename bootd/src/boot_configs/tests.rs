@@ -84,7 +84,9 @@ impl Master {
              INSERT INTO node (name, mac, uuid, class, arch)
                  VALUES ('n1', '{n1}', '{SWAPPED}', 'web', 'x86_64');
              INSERT INTO node (name, mac, class) VALUES ('n2', '{n2}', 'web');
-             INSERT INTO node (name, mac, class, arch, hold) VALUES ('n3', '{n3}', 'web', 'x86_64', 1);"
+             INSERT INTO node (name, mac, class, arch, hold) VALUES ('n3', '{n3}', 'web', 'x86_64', 1);
+             -- Installed: their keys are bound.
+             UPDATE node SET public_key = printf('%064d', substr(name, 2)) WHERE name IN ('n1', 'n2');"
         ))
         .unwrap();
         let desired = Desired::load(&catalog).unwrap();
