@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, params};
 
 use crate::error::{Error, Result};
 use crate::keys::{PublicKey, key_text};
-use crate::upgrade::upgrade;
+use crate::upgrade::{beside, upgrade};
 
 mod older;
 mod rows;
@@ -145,8 +145,6 @@ pub struct KeyReplay {
 pub enum Record {
     /// A node's state, whole.
     Node(Box<NodeState>),
-    /// A node is no longer in the catalog.
-    ForgetNode(String),
     /// A lease, new or renewed.
     Lease(Lease),
     /// Something happened.
@@ -274,7 +272,7 @@ impl StateStore {
             let stays = "SELECT max(number) FROM lease GROUP BY ip";
             let sweep = format!("DELETE FROM lease WHERE number NOT IN ({stays})");
             transaction.execute(&sweep, []).map_err(&sql)?;
-            leases = (count_leases(&transaction).map_err(&sql)?, 0);
+            leases = lease_rows(&transaction).map_err(&sql)?;
         }
         transaction.commit().map_err(&sql)?;
         self.leases = leases;
@@ -330,7 +328,6 @@ fn write_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Res
     };
     match record {
         Record::Node(state) => rows::write_node(transaction, state),
-        Record::ForgetNode(node) => run("DELETE FROM node_state WHERE node = ?1", &[node]),
         Record::Lease(lease) => rows::write_lease(transaction, lease),
         Record::Event(event) => run(
             "INSERT INTO event (at_ms, node, kind, text) VALUES (?1, ?2, ?3, ?4)",
@@ -372,18 +369,6 @@ fn lease_rows(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
         let number = |index| row.get::<_, i64>(index).map(i64::unsigned_abs);
         Ok((number(0)?, number(1)?))
     })
-}
-
-fn count_leases(connection: &Connection) -> rusqlite::Result<u64> {
-    let count: i64 = connection.query_row("SELECT count(*) FROM lease", [], |row| row.get(0))?;
-    Ok(count.unsigned_abs())
-}
-
-/// The file of this ending beside the database.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 fn inode(path: &Path) -> Option<(u64, u64)> {

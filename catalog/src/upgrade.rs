@@ -70,7 +70,8 @@ fn copy(from: &Path, to: &Path) -> rusqlite::Result<()> {
     target.close().map_err(|(_, error)| error)
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+/// The file of this ending beside a database.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()

@@ -61,7 +61,7 @@ fn reads_back_what_it_wrote_after_a_restart() {
         .unwrap();
     drop(store);
 
-    let mut store = StateStore::open(&path).unwrap();
+    let store = StateStore::open(&path).unwrap();
     assert_eq!(store.nodes().unwrap(), [node()]);
     assert_eq!(store.leases().unwrap(), std::slice::from_ref(&lease));
     assert_eq!(
@@ -76,10 +76,6 @@ fn reads_back_what_it_wrote_after_a_restart() {
     };
     assert_eq!(store.replays().unwrap(), [stored]);
     assert_eq!(store.counters().unwrap(), [("http_bytes".to_owned(), 12)]);
-
-    store.write(&[Record::ForgetNode("a".into())]).unwrap();
-    let reader = StateStore::read_only(&path).unwrap().unwrap();
-    assert_eq!(reader.nodes().unwrap(), []);
 }
 
 #[test]
@@ -102,7 +98,10 @@ fn the_last_lease_of_an_address_counts_and_the_others_go() {
         short.collect()
     };
     let mut store = StateStore::open(&path).unwrap();
-    let rows = |store: &StateStore| count_leases(&store.connection).unwrap();
+    let rows = |store: &StateStore| {
+        let (counting, past) = lease_rows(&store.connection).unwrap();
+        counting + past
+    };
     for round in 0..64 {
         let batch: Vec<Record> = (1..=128).map(|host| lease(host, round)).collect();
         store.write(&batch).unwrap();
