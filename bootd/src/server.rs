@@ -2,7 +2,7 @@
 //! starts the threads, and ends when told to.
 
 use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::sockets;
 use crate::supervision::{self, Life};
 use crate::tftp;
 use crate::tftp_files::{self, TftpFiles};
-use crate::tftp_tree::Tree;
+use crate::tftp_tree::{Loaders, Tree};
 use crate::verify::{self, Verify};
 
 /// Between two writes of the counters.
@@ -60,20 +60,13 @@ pub struct Options {
     pub ipxe_dir: PathBuf,
 }
 
-impl Options {
-    /// Where files are read besides the state directory.
-    fn read_places(&self) -> Vec<PathBuf> {
-        let own = [Some(PathBuf::from(INTERFACES)), self.loaders()];
-        own.into_iter()
-            .flatten()
-            .chain(self.tftp_root.clone())
-            .collect()
-    }
-
-    /// The directory of loaders, if it is there.
-    fn loaders(&self) -> Option<PathBuf> {
-        Some(self.ipxe_dir.clone()).filter(|it| it.is_dir())
-    }
+/// Where files are read besides the state directory.
+fn read_places(options: &Options, loaders: &Loaders) -> Vec<PathBuf> {
+    let named = [PathBuf::from(INTERFACES)].into_iter();
+    named
+        .chain(options.tftp_root.clone())
+        .chain(loaders.places().map(Path::to_owned))
+        .collect()
 }
 
 /// What every part shares.
@@ -109,11 +102,12 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let tcp = sockets::tcp("HTTP", options.http_port)?;
     let tftp = sockets::udp("TFTP", options.tftp_port)?;
     let dhcp = options.dhcp.then(dhcp::Sockets::open).transpose()?;
+    let loaders = Loaders::in_directory(&options.ipxe_dir);
     // The databases make files, which must not be root's; and no thread may be older than this.
     privileges::give_up(&Plan {
         user: options.user.as_deref(),
         state: &options.state,
-        read: &options.read_places(),
+        read: &read_places(options, &loaders),
         capabilities: KEPT,
     })?;
 
@@ -156,7 +150,6 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         )?;
     }
     let tree = options.tftp_root.as_deref().map(Tree::open).transpose()?;
-    let loaders = options.loaders().as_deref().map(Tree::open).transpose()?;
     let tftp = shared.serve_tftp(tftp, tree, loaders)?;
     shared.serve_http(tcp, options.http_port)?;
     shared.write_counters(tftp);
@@ -280,7 +273,7 @@ impl Shared {
         &self,
         socket: UdpSocket,
         tree: Option<Tree>,
-        loaders: Option<Tree>,
+        loaders: Loaders,
     ) -> anyhow::Result<Arc<tftp::Counters>> {
         let configs = BootConfigs {
             desired: self.desired.clone(),

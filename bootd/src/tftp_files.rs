@@ -16,7 +16,7 @@ use crate::chain::chain;
 use crate::counters::Counters;
 use crate::presence::Presence;
 use crate::tftp::{Config, Ending, Event, Files, Observer, Server, Source, Stage};
-use crate::tftp_tree::Tree;
+use crate::tftp_tree::{Loaders, Tree};
 
 /// The builds of iPXE that firmware loads first are below this.
 const LOADERS: &str = "ipxe/";
@@ -30,7 +30,7 @@ pub struct TftpFiles {
     configs: BootConfigs,
     counters: Arc<Counters>,
     tree: Option<Tree>,
-    loaders: Option<Tree>,
+    loaders: Loaders,
 }
 
 impl TftpFiles {
@@ -42,7 +42,7 @@ impl TftpFiles {
             configs,
             counters,
             tree: None,
-            loaders: None,
+            loaders: Loaders::default(),
         }
     }
 
@@ -53,26 +53,21 @@ impl TftpFiles {
         self
     }
 
-    /// The loaders of this directory, under `ipxe/`.
+    /// These loaders, under `ipxe/`.
     #[must_use]
-    pub fn with_loaders(mut self, loaders: Option<Tree>) -> Self {
+    pub fn with_loaders(mut self, loaders: Loaders) -> Self {
         self.loaders = loaders;
         self
     }
 
-    /// The tree that has `name`, and its name there.
-    fn in_tree<'n>(&self, name: &'n str) -> Option<(&Tree, &'n str)> {
-        let loader = name.strip_prefix(LOADERS);
-        match (&self.loaders, loader) {
-            (Some(loaders), Some(loader)) => Some((loaders, loader)),
-            (None, _) | (_, None) => self.tree.as_ref().map(|tree| (tree, name)),
-        }
-    }
-
-    /// The file of the tree that has this name; may wait for a disk.
+    /// The loader of this name, or the tree's file; may wait for a disk.
     fn find(&self, name: &str) -> Result<Source, Refusal> {
-        let (tree, name) = self.in_tree(name).ok_or(Refusal::NotFound)?;
-        tree.find(name)
+        let loader = name.strip_prefix(LOADERS);
+        let found = loader.map_or(Err(Refusal::NotFound), |it| self.loaders.find(it));
+        match (&self.tree, found) {
+            (Some(tree), Err(Refusal::NotFound)) => tree.find(name),
+            (_, found) => found,
+        }
     }
 
     fn blob(&self, digest: Digest, peer: SocketAddr) -> Result<Source, Refusal> {
@@ -125,11 +120,11 @@ impl Files for TftpFiles {
     }
 
     fn open_now(&self, name: &str, _peer: SocketAddr) -> Option<Result<Source, Refusal>> {
-        if image(name).is_some() || Name::parse(name).is_some() {
-            return None;
-        }
-        match self.in_tree(name) {
-            Some((tree, name)) => tree.find_now(name),
+        let looked_up =
+            image(name).is_some() || Name::parse(name).is_some() || name.starts_with(LOADERS);
+        match &self.tree {
+            _ if looked_up => None,
+            Some(tree) => tree.find_now(name),
             None => Some(Err(Refusal::NotFound)),
         }
     }

@@ -1,6 +1,7 @@
-//! A directory tree, served by TFTP as other servers serve it.
+//! Directories whose files TFTP serves: a tree, as other servers serve it, and the loaders.
 
-use std::fs::{File, Metadata};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,6 +18,12 @@ use crate::tftp::Source;
 
 /// Only what the kernel has in memory (openat2(2) `RESOLVE_CACHED`, Linux 5.12).
 const RESOLVE_CACHED: u64 = 0x20;
+
+/// Not blocking: a FIFO would wait for a writer.
+const READ: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY)
+    .union(OFlag::O_CLOEXEC);
 
 /// A directory whose files anyone may read.
 ///
@@ -97,14 +104,62 @@ impl Tree {
     }
 
     fn open_file(&self, name: &str, how: ResolveFlag) -> nix::Result<Source> {
-        // Not blocking: a FIFO would wait for a writer.
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let beneath = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        let how = OpenHow::new().flags(flags).resolve(beneath | how);
-        let file = File::from(openat2(&*self.root, name, how)?);
-        let metadata = file.metadata().map_err(|_| Errno::EIO)?;
-        check(&metadata)?;
+        let how = OpenHow::new().flags(READ).resolve(beneath | how);
+        public(openat2(&*self.root, name, how)?.into())
+    }
+}
+
+/// What a regular file that everybody may read has; anything else is refused.
+fn public(file: File) -> nix::Result<Source> {
+    let metadata = file.metadata().map_err(|_| Errno::EIO)?;
+    let kind = SFlag::from_bits_truncate(metadata.mode() & libc::S_IFMT);
+    let readable = Mode::from_bits_truncate(metadata.mode()).contains(Mode::S_IROTH);
+    if kind == SFlag::S_IFREG && readable {
         Ok(Source::disk(Arc::new(file), 0, metadata.size()))
+    } else {
+        Err(Errno::EACCES)
+    }
+}
+
+/// The programs that firmware loads first: the files of one directory, not of those below it.
+///
+/// Unlike in a [`Tree`], a symbolic link may lead anywhere: who installed the directory made it, and
+/// Debian has its `ipxe.efi` in `/boot`. What the directory has is looked up once.
+#[derive(Debug, Clone, Default)]
+pub struct Loaders {
+    files: Arc<BTreeMap<String, PathBuf>>,
+}
+
+impl Loaders {
+    /// The loaders in `directory`; none if there is no such directory.
+    #[must_use]
+    pub fn in_directory(directory: &Path) -> Self {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let files = entries.filter_map(|entry| {
+            let path = entry.path().canonicalize().ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            path.is_file().then_some((name, path))
+        });
+        Loaders {
+            files: Arc::new(files.collect()),
+        }
+    }
+
+    /// The directories where the files lie.
+    pub fn places(&self) -> impl Iterator<Item = &Path> {
+        self.files.values().filter_map(|path| path.parent())
+    }
+
+    /// Finds the loader called `name`; may wait for a disk.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub fn find(&self, name: &str) -> Result<Source, Refusal> {
+        let path = self.files.get(name).ok_or(Refusal::NotFound)?;
+        nix::fcntl::open(path, READ, Mode::empty())
+            .and_then(|file| public(file.into()))
+            .map_err(refusal)
     }
 }
 
@@ -127,16 +182,6 @@ fn without_openat2(error: Errno) -> io::Error {
 /// A name with slashes alone, none of them in front.
 fn plain(name: &str) -> String {
     name.replace('\\', "/").trim_start_matches('/').to_owned()
-}
-
-fn check(metadata: &Metadata) -> nix::Result<()> {
-    let kind = SFlag::from_bits_truncate(metadata.mode() & libc::S_IFMT);
-    let readable = Mode::from_bits_truncate(metadata.mode()).contains(Mode::S_IROTH);
-    if kind == SFlag::S_IFREG && readable {
-        Ok(())
-    } else {
-        Err(Errno::EACCES)
-    }
 }
 
 #[expect(
@@ -217,6 +262,47 @@ mod tests {
                 assert_eq!(now.map(|source| source.len()), expected, "{name}, now");
             }
         }
+    }
+
+    #[test]
+    fn loaders_may_be_links_to_anywhere() {
+        let outside = tempfile::tempdir().unwrap();
+        let (dir, boot) = (outside.path().join("ipxe"), outside.path().join("boot"));
+        for directory in [&dir, &boot, &dir.join("below")] {
+            create_dir(directory).unwrap();
+        }
+        for (path, len) in [
+            (dir.join("undionly.kpxe"), 1),
+            (boot.join("ipxe.efi"), 2),
+            (boot.join("secret"), 3),
+            (dir.join("below/rom"), 4),
+        ] {
+            write(path, vec![b'x'; len]).unwrap();
+        }
+        set_permissions(boot.join("secret"), Permissions::from_mode(0o640)).unwrap();
+        for link in ["ipxe.efi", "secret", "gone"] {
+            symlink(boot.join(link), dir.join(link)).unwrap();
+        }
+        let loaders = Loaders::in_directory(&dir);
+        for (name, expected) in [
+            ("undionly.kpxe", Ok(1)),
+            ("ipxe.efi", Ok(2)),
+            ("secret", Err(Refusal::AccessViolation)),
+            ("gone", Err(Refusal::NotFound)),
+            ("below", Err(Refusal::NotFound)),
+            ("below/rom", Err(Refusal::NotFound)),
+            ("../boot/ipxe.efi", Err(Refusal::NotFound)),
+        ] {
+            let found = loaders.find(name).map(|source| source.len());
+            assert_eq!(found, expected, "{name}");
+        }
+        let boot = boot.canonicalize().unwrap();
+        assert!(loaders.places().any(|it| it == boot));
+
+        // An upgrade puts a new file in the place of the old one.
+        std::fs::remove_file(boot.join("ipxe.efi")).unwrap();
+        write(boot.join("ipxe.efi"), vec![b'x'; 5]).unwrap();
+        assert_eq!(loaders.find("ipxe.efi").unwrap().len(), 5);
     }
 
     #[test]

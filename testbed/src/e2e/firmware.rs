@@ -86,6 +86,9 @@ fn ipxe_first(bench: &Bench, node: &mut Node) -> Result<()> {
             "UPDATE network SET uefi_loader = '{loader}' WHERE name = 'lab'"
         ))?;
         node.power_on(|_| {})?;
+        // Firmware that is refused one file tries another way: only the script is iPXE's own.
+        node.wait_for_line(&format!("NBP filename is ipxe/{loader}"), BOOT_LIMIT)?;
+        node.wait_for_line("bootd: starting boot image", BOOT_LIMIT)?;
         node.wait_for_line(INSTALLS, INSTALL_LIMIT)?;
         node.power_off();
         bench.logged(&format!("loads {loader} first"), 1)?;
