@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use testbed::bench;
 use testbed::demo;
-use testbed::e2e;
+use testbed::e2e::{self, Track};
 use testbed::inputs;
 use testbed::lab::{self, Lab, Side};
 use testbed::options::MachineOptions;
@@ -54,6 +54,12 @@ enum Task {
         /// Who executes the machines' instructions
         #[arg(long, value_enum, default_value_t)]
         accel: Accel,
+        /// Only the tests of this track, with both processors to itself
+        #[arg(long, value_enum)]
+        only: Option<Track>,
+        /// This is the process of a track
+        #[arg(long, value_enum, hide = true)]
+        track: Option<Track>,
     },
     /// Test the test bed itself: real firmware reaches the network, a power cut loses
     /// exactly what was not flushed
@@ -101,11 +107,23 @@ fn main() -> Result<ExitCode> {
         Task::Demo(options) => {
             in_lab(|mut lab| demo::demo(&mut lab, &options, &work_dir).map(|()| ExitCode::SUCCESS))
         }
-        Task::E2e { from, accel } => {
-            if !lab::is_inside() {
-                e2e::fetch(&work_dir)?;
-            }
-            in_lab(|mut lab| e2e::run(&mut lab, accel, from, &work_dir).map(|()| ExitCode::SUCCESS))
+        Task::E2e {
+            from,
+            only,
+            track: None,
+            ..
+        } => e2e::run(from, only, &work_dir).map(|()| ExitCode::SUCCESS),
+        Task::E2e {
+            from,
+            accel,
+            track: Some(track),
+            ..
+        } => {
+            // A track ends with the program that started it, also when that one is killed.
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
+            in_lab(|mut lab| {
+                e2e::run_track(&mut lab, track, accel, from, &work_dir).map(|()| ExitCode::SUCCESS)
+            })
         }
         Task::Bench { what } => measure(what, &work_dir),
         Task::Selftest(options) => in_lab(|lab| self_test(lab, &options, &work_dir)),

@@ -46,6 +46,14 @@ pub struct Options {
     /// Only contestants whose names begin with one of these, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub only: Vec<String>,
+    /// Only work whose name has this in it
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub work: String,
     /// Order and losses follow from this
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -59,6 +67,11 @@ impl Options {
     /// Whether this contestant takes part.
     pub(super) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|it| name.starts_with(it.as_str()))
+    }
+
+    /// Whether this work is done.
+    pub(super) fn does(&self, work: &str) -> bool {
+        work.contains(&self.work)
     }
 }
 

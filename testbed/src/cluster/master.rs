@@ -73,6 +73,23 @@ impl Master {
         Ok(master)
     }
 
+    /// A master whose state directory `dir` is a copy of `original`, which no `bootd` serves.
+    ///
+    /// # Errors
+    /// It cannot be copied.
+    pub fn copy(original: &Path, dir: &Path, log: &Path) -> Result<Self> {
+        let output = Command::new("cp").arg("-a").args([original, dir]).output();
+        let output = output.context("run cp")?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(Master {
+            dir: dir.to_owned(),
+            log: log.to_owned(),
+            child: None,
+        })
+    }
+
     /// The state directory.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -57,13 +57,18 @@ impl Workshop {
     /// The directory or the key cannot be made.
     pub fn new(dir: &Path, packages: Packages, state: &Path) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-        let workshop = Workshop {
+        catalog(&["keygen".as_ref(), dir.join("release").as_os_str()])?;
+        Ok(Self::open(dir, packages, state))
+    }
+
+    /// The workshop that stands in `dir`.
+    #[must_use]
+    pub fn open(dir: &Path, packages: Packages, state: &Path) -> Self {
+        Workshop {
             dir: dir.to_owned(),
             packages: vec![packages],
             master_key: state.join("master.pub"),
-        };
-        catalog(&["keygen".as_ref(), dir.join("release").as_os_str()])?;
-        Ok(workshop)
+        }
     }
 
     /// From now on, releases are for the processors of these packages, too.
@@ -87,8 +92,9 @@ impl Workshop {
     /// `catalog compose` refuses.
     pub fn compose(&self, version: Version) -> Result<PathBuf> {
         let name = format!("site{}-image{}", version.site, version.image);
-        let site = self.dir.join(format!("site-{}", version.site));
+        let site = self.dir.join(format!("{name}.site"));
         write_site(&site, version.site)?;
+        let site = fs::canonicalize(&site)?;
         let toml = self.dir.join(format!("{name}.toml"));
         let text = text::describe(version, &site, &self.packages)?;
         fs::write(&toml, text).with_context(|| format!("write {}", toml.display()))?;

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use bootd_protocol::identity::Firmware;
-use tempfile::TempDir;
 
+use super::Track;
 use crate::cluster::http;
 use crate::cluster::master::{Master, NodeRow};
 use crate::cluster::node::Node;
@@ -37,7 +38,54 @@ pub(super) struct Bench {
     pub(super) work_dir: PathBuf,
     /// What an installation and an update ask of a disk, as the main path has seen it.
     pub(super) work: Work,
-    _state: TempDir,
+}
+
+/// What every track begins with: files below the work directory.
+struct Prepared {
+    root: PathBuf,
+    /// The state directory of a master that has the releases.
+    master: PathBuf,
+    /// Where they were made.
+    release: PathBuf,
+}
+
+impl Prepared {
+    fn below(work: &Path) -> Self {
+        let root = work.join("e2e");
+        Prepared {
+            master: root.join("master"),
+            release: root.join("release"),
+            root,
+        }
+    }
+}
+
+/// Makes the releases and a master that has them, and removes what an earlier run left.
+pub(super) fn prepare(work: &Path) -> Result<()> {
+    let Prepared {
+        root,
+        master: state,
+        release,
+    } = Prepared::below(work);
+    if root.exists() {
+        fs::remove_dir_all(&root).with_context(|| format!("remove {}", root.display()))?;
+    }
+    fs::create_dir_all(&root).with_context(|| format!("make {}", root.display()))?;
+    let master = Master::create(&state, &root.join("bootd.log"))?;
+    let packages = inputs::fetch(&work.join("debs"))?;
+    let workshop = &Workshop::new(&release, packages, &state)?;
+    master.trust(&workshop.public_key())?;
+    // Each release sets the class to its own versions; the first is installed last.
+    let versions = [SECOND_IMAGE, SECOND_SITE, FIRST];
+    let composed = thread::scope(|scope| {
+        let composing = versions.map(|version| scope.spawn(move || workshop.compose(version)));
+        composing.map(thread::ScopedJoinHandle::join)
+    });
+    for release in composed {
+        let release = release.map_err(|_| anyhow!("composing has panicked"))??;
+        master.install(&release)?;
+    }
+    Ok(())
 }
 
 /// What an installation and an update ask of a disk, from power on to the restart.
@@ -78,23 +126,15 @@ pub(super) fn say(text: impl std::fmt::Display) {
 }
 
 impl Bench {
-    pub(super) fn new(lab: &Lab, accel: Accel, work: &Path) -> Result<Self> {
-        let logs = work.join("e2e");
-        if logs.exists() {
-            fs::remove_dir_all(&logs)?;
-        }
-        fs::create_dir_all(&logs)?;
-        let state = tempfile::tempdir_in(lab.run_dir())?;
-        let dir = state.path().join("master");
-        let mut master = Master::create(&dir, &logs.join("bootd.log"))?;
+    /// A master of the lab's own, which begins as a copy of what was prepared.
+    pub(super) fn new(lab: &Lab, track: Track, accel: Accel, work: &Path) -> Result<Self> {
+        let prepared = Prepared::below(work);
+        let logs = prepared.root.join(track.name());
+        fs::create_dir(&logs).with_context(|| format!("make {}", logs.display()))?;
+        let state = lab.run_dir().join("master");
+        let mut master = Master::copy(&prepared.master, &state, &logs.join("bootd.log"))?;
         let packages = inputs::fetch(&work.join("debs"))?;
-        let workshop = Workshop::new(&state.path().join("release"), packages, &dir)?;
-        master.trust(&workshop.public_key())?;
-        // Each release sets the class to its own versions; the first is installed last.
-        for version in [SECOND_IMAGE, SECOND_SITE] {
-            master.install(&workshop.compose(version)?)?;
-        }
-        master.install(&workshop.compose(FIRST)?)?;
+        let workshop = Workshop::open(&prepared.release, packages, &prepared.master);
         master.start()?;
         Ok(Bench {
             master,
@@ -103,7 +143,6 @@ impl Bench {
             logs,
             work_dir: work.to_owned(),
             work: Work::default(),
-            _state: state,
         })
     }
 

@@ -179,8 +179,10 @@ fn without_master(bench: &mut Bench, nodes: &mut [Node]) -> Result<()> {
         .map(|node| bench.row(node)?.address.context("the node has an address"))
         .collect::<Result<_>>()?;
     bench.master.stop()?;
-    for (node, address) in nodes.iter_mut().zip(&addresses) {
+    for node in nodes.iter() {
         node.reset()?;
+    }
+    for (node, address) in nodes.iter_mut().zip(&addresses) {
         node.wait_for_line("no master answers: running what is installed", BOOT_LIMIT)?;
         node.wait_for_line("ready:", BOOT_LIMIT)?;
         bench

@@ -8,6 +8,7 @@ mod main_path;
 mod power_cuts;
 mod processors;
 mod refusals;
+mod tracks;
 mod u_boot;
 
 use std::path::Path;
@@ -19,20 +20,50 @@ use crate::inputs;
 use crate::lab::Lab;
 use crate::qemu::Accel;
 use bench::Bench;
+pub use tracks::{Track, run};
 
-/// One test: its name and what it does.
-type Test = (&'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
+/// One test: where it runs, its name and what it does.
+type Test = (Track, &'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
 
-/// In this order: each one begins with the catalog as the one before it left it.
 const TESTS: [Test; 7] = [
-    ("main path on BIOS and UEFI", main_path::run),
-    ("what is refused, and what is said", refusals::run),
-    ("power cuts during installation and update", power_cuts::run),
-    ("DHCP with clients and relays of others", clients::run),
-    ("every way that firmware loads by", firmware::run),
-    ("TFTP and HTTP with clients of others", clients::downloads),
-    ("a class with two processor types", processors::run),
+    (Track::Path, "main path on BIOS and UEFI", main_path::run),
+    (
+        Track::Path,
+        "power cuts during installation and update",
+        power_cuts::run,
+    ),
+    (
+        Track::Breadth,
+        "DHCP with clients and relays of others",
+        clients::run,
+    ),
+    (
+        Track::Breadth,
+        "every way that firmware loads by",
+        firmware::run,
+    ),
+    (
+        Track::Breadth,
+        "TFTP and HTTP with clients of others",
+        clients::downloads,
+    ),
+    (
+        Track::Breadth,
+        "what is refused, and what is said",
+        refusals::run,
+    ),
+    (
+        Track::Breadth,
+        "a class with two processor types",
+        processors::run,
+    ),
 ];
+
+/// The tests of `track` with their numbers, from number `from` on.
+fn chosen(track: Track, from: usize) -> impl Iterator<Item = (usize, &'static Test)> {
+    let numbered = (1..).zip(&TESTS);
+    numbered.filter(move |(number, test)| test.0 == track && *number >= from)
+}
 
 /// Brings the packages that the tests need, while the network is in reach.
 ///
@@ -45,22 +76,25 @@ pub fn fetch(work: &Path) -> Result<()> {
     u_boot::fetch(work).map(drop)
 }
 
-/// Runs the end-to-end tests, all or those from number `from` on; logs go below `work`.
+/// Runs the tests of one track, from number `from` on, with what [`run`] has prepared below `work`.
 ///
 /// # Errors
 /// The first test that fails.
 #[expect(clippy::print_stdout, reason = "a test says how it goes")]
-pub fn run(lab: &mut Lab, accel: Accel, from: usize, work: &Path) -> Result<()> {
-    let mut bench = Bench::new(lab, accel, work)?;
-    let chosen = TESTS.iter().enumerate().skip(from.saturating_sub(1));
-    let count = chosen.len();
-    for (index, (name, test)) in chosen {
+pub fn run_track(
+    lab: &mut Lab,
+    track: Track,
+    accel: Accel,
+    from: usize,
+    work: &Path,
+) -> Result<()> {
+    let mut bench = Bench::new(lab, track, accel, work)?;
+    for (number, (_, name, test)) in chosen(track, from) {
         let begun = Instant::now();
-        println!("\n{} of {}: {name}", index + 1, TESTS.len());
+        println!("\n{number} of {}: {name}", TESTS.len());
         test(lab, &mut bench)
             .with_context(|| format!("{name} (logs in {})", bench.logs.display()))?;
         println!("  passed in {:.1} s", begun.elapsed().as_secs_f64());
     }
-    println!("\n{count} passed, 0 failed");
     Ok(())
 }

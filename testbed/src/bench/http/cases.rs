@@ -115,7 +115,8 @@ pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
         )?);
     }
     for repetition in 0..options.repetitions() {
-        for (name, size, transfers, at_once) in CASES {
+        let cases = CASES.iter().filter(|(name, ..)| options.does(name));
+        for &(name, size, transfers, at_once) in cases {
             let load = load(&files, size, transfers, at_once)?;
             let mut order: Vec<&Entrant<Server>> = entrants.iter().collect();
             let seed = options.seed + u64::from(repetition) + count(name.len());

@@ -49,7 +49,7 @@ const CASES: [Case; 8] = [
     },
     Case {
         loss: 0.01,
-        ..case("1 % lost, 10 clients, window 16", MIB, 20, 10, 16)
+        ..case("1 % lost, 10 clients, window 16", 4 * MIB, 50, 10, 16)
     },
     case("1 KiB files, 64 at once", KIB, 5000, 64, 1),
 ];
@@ -117,7 +117,7 @@ pub fn run(options: &Options, work_dir: &Path, scratch: &Path) -> Result<()> {
     servers.retain(|it| options.wants(it.name()));
     let entrants = start(&contest, servers, &files)?;
     for repetition in 0..options.repetitions() {
-        for case in &CASES {
+        for case in CASES.iter().filter(|it| options.does(it.name)) {
             let mut order: Vec<&Entrant<Server>> = entrants.iter().collect();
             let seed = options.seed + u64::from(repetition);
             fastrand::Rng::with_seed(seed + count(case.name.len())).shuffle(&mut order);

@@ -185,6 +185,22 @@ impl Builder {
         self
     }
 
+    /// Whether an option of this code has been added.
+    #[must_use]
+    pub fn has(&self, code: u8) -> bool {
+        whole(&self.options).any(|(it, _)| it == code)
+    }
+
+    /// Takes an option back.
+    #[must_use]
+    pub fn without(mut self, code: u8) -> Self {
+        if self.has(code) {
+            let others = whole(&self.options).filter(|(it, _)| *it != code);
+            self.options = others.flat_map(|(_, option)| option).copied().collect();
+        }
+        self
+    }
+
     /// An option that is a list of addresses; an empty list is not written.
     #[must_use]
     pub fn addresses(self, code: u8, addresses: &[Ipv4Addr]) -> Self {
@@ -204,15 +220,12 @@ impl Builder {
         bytes.extend(MAGIC);
         let mut left_out = Vec::new();
         let tail = self.tail();
-        let mut rest = self.options.as_slice();
-        while let [code, ..] = *rest {
-            let (option, after) = rest.split_at(option_len(rest));
+        for (code, option) in whole(&self.options) {
             if bytes.len() + option.len() + tail.len() <= self.limit {
                 bytes.extend_from_slice(option);
             } else {
                 left_out.push(code);
             }
-            rest = after;
         }
         bytes.extend(tail);
         bytes.resize(bytes.len().max(MIN_LEN), 0);
@@ -256,6 +269,17 @@ fn put_option(bytes: &mut Vec<u8>, code: u8, content: &[u8]) {
         bytes.extend([code, u8::try_from(piece.len()).unwrap_or(u8::MAX)]);
         bytes.extend_from_slice(piece);
     }
+}
+
+/// Each option, and its code.
+fn whole(options: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = options;
+    std::iter::from_fn(move || {
+        let code = *rest.first()?;
+        let (option, after) = rest.split_at(option_len(rest));
+        rest = after;
+        Some((code, option))
+    })
 }
 
 /// Length of the first of `options`, with all its pieces: only a full piece is continued.
@@ -367,6 +391,19 @@ mod tests {
         assert_eq!(built.left_out, [code::VENDOR_OPTIONS]);
         assert!(built.bytes.len() <= 548);
         assert_eq!(built.bytes[249..255], [6, 4, 8, 8, 8, 8]);
+    }
+
+    #[test]
+    fn an_option_is_taken_back_with_all_its_pieces() {
+        let long = [7; 300];
+        let built = |builder: Builder| builder.build().bytes;
+        let start = || Builder::answer(AnswerKind::Offer, &client(), Ipv4Addr::LOCALHOST);
+        let both = start().option(43, long).option(60, "PXEClient");
+        assert!(both.has(43) && !both.has(44));
+        assert_eq!(
+            built(both.without(43)),
+            built(start().option(60, "PXEClient"))
+        );
     }
 
     #[test]

@@ -25,31 +25,36 @@ const PXE_USE_FILE: [u8; 4] = [6, 1, 8, 255];
 /// once (PXE 2.1, table 2-1: sub-options 6, 9 and 10).
 const PXE_LOCAL_DISK: &[u8; 24] = b"\x06\x01\x03\x09\x07\0\0\x04disk\x0a\x09\0starting\xff";
 
-/// What a client needs beside its lease, most important first; last what operators add.
+/// What a client needs beside its lease, most important first; last what operators add, which takes
+/// the place of what would be sent without them.
 pub(super) fn configuration(builder: Builder, question: &Question<'_>, file: &BootFile) -> Builder {
     let network = &question.network;
-    let set = |code| question.added(code).is_some();
-    let mut builder = builder.option(code::SUBNET_MASK, network.mask().octets());
-    if !set(code::ROUTER) {
-        builder = builder.addresses(code::ROUTER, network.router.as_slice());
-    }
-    builder = boot(builder, question, file);
-    if !set(code::DNS) {
-        builder = builder.addresses(code::DNS, &network.dns);
-    }
-    if !set(code::HOST_NAME) {
-        builder = builder.option(code::HOST_NAME, question.wish.hostname.unwrap_or_default());
-    }
-    // What our own init hears of its master is no operator's.
-    let own = |code| {
-        matches!(file, BootFile::Hint(_)) && matches!(code, code::VENDOR_OPTIONS | code::BOOT_FILE)
-    };
+    let builder = builder
+        .option(code::SUBNET_MASK, network.mask().octets())
+        .addresses(code::ROUTER, network.router.as_slice());
+    let mut builder = boot(builder, question, file)
+        .addresses(code::DNS, &network.dns)
+        .option(code::HOST_NAME, question.wish.hostname.unwrap_or_default());
     for option in question.all_added() {
-        if question.wants(option) && !own(option.code) {
+        if is_own(option.code, file, &builder) {
+            continue;
+        }
+        builder = builder.without(option.code);
+        if question.wants(option) {
             builder = builder.option(option.code, &option.bytes);
         }
     }
     builder
+}
+
+/// Whether an option is no operator's: those by which our own init and firmware know that this
+/// answer is for them. What a network has for its telephones would keep its nodes from booting.
+fn is_own(code: u8, file: &BootFile, builder: &Builder) -> bool {
+    match code {
+        code::VENDOR_OPTIONS | code::VENDOR_CLASS => builder.has(code),
+        code::BOOT_FILE => matches!(file, BootFile::Hint(_)),
+        _ => false,
+    }
 }
 
 /// Lease time, and when to renew it: half of it and seven eighths of it

@@ -380,6 +380,7 @@ fn what_operators_add_is_sent_to_those_who_ask() {
             added(42, &[10, 1, 0, 3], false),
             added(26, &[5, 220], true),
             added(code::ROUTER, &[10, 1, 0, 7], true),
+            added(code::SUBNET_MASK, &[255, 255, 255, 128], true),
         ];
     });
     let asks = |list: &[u8]| discover(A).option(code::PARAMETER_LIST, list).build().bytes;
@@ -390,12 +391,25 @@ fn what_operators_add_is_sent_to_those_who_ask() {
         assert_eq!(option(bytes, 26), Some(vec![5, 220]));
         // In the place of the network's own.
         assert_eq!(option(bytes, code::ROUTER), Some(vec![10, 1, 0, 7]));
+        assert_eq!(
+            option(bytes, code::SUBNET_MASK),
+            Some(vec![255, 255, 255, 128])
+        );
     }
 }
 
 #[test]
 fn a_machine_is_sent_to_its_disk() {
-    let world = World::new();
+    // What the network has for its telephones does not keep it from there.
+    let world = world(|network| {
+        network.options = [code::VENDOR_OPTIONS, code::VENDOR_CLASS]
+            .map(|code| DhcpOption {
+                code,
+                bytes: vec![1],
+                always: true,
+            })
+            .into();
+    });
     let request = crate::dhcp::packet::Request::parse(&pxe(Kind::Discover).build().bytes).unwrap();
     let question = world
         .server
