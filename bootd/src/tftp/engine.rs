@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::busy_poll::{BusyPoll, MOMENT};
 use super::helpers::{Done, Helpers};
 use super::outbox::{Letter, Load, Outbox};
 use super::pages::Pages;
@@ -51,6 +52,7 @@ pub(super) struct Engine {
     listeners: Vec<WellKnown>,
     timers: BinaryHeap<Reverse<(Duration, Seat)>>,
     poll: Epoll,
+    busy_poll: BusyPoll,
     origin: Instant,
 }
 
@@ -84,6 +86,7 @@ impl Engine {
             listeners,
             timers: BinaryHeap::new(),
             poll,
+            busy_poll: BusyPoll::default(),
             origin: Instant::now(),
             shared,
         })
@@ -102,7 +105,7 @@ impl Engine {
         };
         while !self.shared.stop.load(Relaxed) {
             pulse.beat();
-            let count = match self.poll.wait(&mut events, self.patience()) {
+            let count = match self.wait(&mut events) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
                 Err(error) => return Err(error.into()),
@@ -118,6 +121,22 @@ impl Engine {
             self.leave(seat);
         }
         Ok(())
+    }
+
+    /// Waits for events; gives back how many there are.
+    fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<usize> {
+        if !self.table.is_empty() && self.busy_poll.is_due() {
+            let begun = Instant::now();
+            while begun.elapsed() < MOMENT {
+                let count = self.poll.wait(events, EpollTimeout::ZERO)?;
+                if count > 0 {
+                    self.busy_poll.paid();
+                    return Ok(count);
+                }
+            }
+            self.busy_poll.was_vain();
+        }
+        self.poll.wait(events, self.patience())
     }
 
     /// How long to sleep if nothing comes.

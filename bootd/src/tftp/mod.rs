@@ -18,6 +18,7 @@
 //! that the client asks again later, as firmware does on its own; no refusal is larger than its
 //! request; a silent client gets five windows at most, one that was never heard a few blocks.
 
+mod busy_poll;
 mod content;
 mod counters;
 mod engine;
