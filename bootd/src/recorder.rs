@@ -1,11 +1,13 @@
 //! The one thread that writes what is observed into `state.db`. Everybody else sends it letters.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use catalog::Error;
 use catalog::state::{Event, Record, StateStore};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::chain::chain;
 use crate::supervision::{BEAT_INTERVAL, Pulse};
@@ -14,6 +16,9 @@ use crate::supervision::{BEAT_INTERVAL, Pulse};
 const GATHER: Duration = Duration::from_millis(20);
 /// Records kept while `state.db` cannot be written; older ones go first.
 const MAX_BACKLOG: usize = 10_000;
+/// Records that wait to be taken while the disk holds up the desk: some MB. What comes beyond that
+/// is not written; a client whose lease it was asks again.
+const MAX_WAITING: usize = 20_000;
 
 /// A letter to the recorder.
 enum Letter {
@@ -22,13 +27,33 @@ enum Letter {
     Commit(Vec<Record>, Box<dyn FnOnce() + Send>),
 }
 
+impl Letter {
+    fn records(&self) -> usize {
+        match self {
+            Letter::Record(_) => 1,
+            Letter::Commit(records, _) => records.len(),
+        }
+    }
+}
+
+/// What lies between the senders and the desk.
+#[derive(Debug, Default)]
+struct Tray {
+    waiting: AtomicUsize,
+    turned_away: AtomicU64,
+}
+
 /// Where to send letters. Clones reach the same recorder.
 #[derive(Debug, Clone)]
-pub struct Recorder(Sender<Letter>);
+pub struct Recorder {
+    letters: Sender<Letter>,
+    tray: Arc<Tray>,
+}
 
 /// The receiving end, to be run on a thread of its own.
 pub struct Desk {
     letters: Receiver<Letter>,
+    tray: Arc<Tray>,
     state: StateStore,
     backlog: Vec<Record>,
     failing: bool,
@@ -47,11 +72,15 @@ pub fn unix_ms() -> i64 {
 #[must_use]
 pub fn recorder(state: StateStore) -> (Recorder, Desk) {
     let (sender, letters) = channel();
-    let backlog = Vec::new();
+    let (tray, backlog) = (Arc::new(Tray::default()), Vec::new());
     (
-        Recorder(sender),
+        Recorder {
+            letters: sender,
+            tray: Arc::clone(&tray),
+        },
         Desk {
             letters,
+            tray,
             state,
             backlog,
             failing: false,
@@ -61,8 +90,14 @@ pub fn recorder(state: StateStore) -> (Recorder, Desk) {
 
 impl Recorder {
     fn send(&self, letter: Letter) {
+        let records = letter.records();
+        if self.tray.waiting.fetch_add(records, Relaxed) >= MAX_WAITING {
+            self.tray.waiting.fetch_sub(records, Relaxed);
+            self.tray.turned_away.fetch_add(1, Relaxed);
+            return;
+        }
         // The desk is there until the process ends.
-        let _ = self.0.send(letter);
+        let _ = self.letters.send(letter);
     }
 
     /// Writes soon.
@@ -81,7 +116,8 @@ impl Recorder {
         }));
     }
 
-    /// Writes now, and calls `then` once all is on stable storage; never if it cannot be written.
+    /// Writes now, and calls `then` once all is on stable storage; never if it cannot be written,
+    /// or too much waits to be.
     pub fn commit(&self, records: Vec<Record>, then: impl FnOnce() + Send + 'static) {
         self.send(Letter::Commit(records, Box::new(then)));
     }
@@ -105,6 +141,10 @@ impl Desk {
             if self.write() {
                 waiting.into_iter().for_each(|then| then());
             }
+            let lost = self.tray.turned_away.swap(0, Relaxed);
+            if lost > 0 {
+                warn!("state.db takes too long to write: {lost} records were left out");
+            }
         }
     }
 
@@ -120,6 +160,7 @@ impl Desk {
 
     /// Takes a letter; whether somebody waits for the batch.
     fn take(&mut self, letter: Letter, waiting: &mut Vec<Box<dyn FnOnce() + Send>>) -> bool {
+        self.tray.waiting.fetch_sub(letter.records(), Relaxed);
         match letter {
             Letter::Record(record) => self.backlog.push(record),
             Letter::Commit(records, then) => {
@@ -175,6 +216,29 @@ impl Desk {
 mod tests {
     use super::*;
     use crate::supervision::Life;
+
+    #[test]
+    fn what_a_slow_disk_holds_up_has_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let (recorder, desk) = recorder(StateStore::open(&path).unwrap());
+        let (told, answers) = channel();
+        let commit = |number: i64| {
+            let told = told.clone();
+            let records = vec![Record::Counter("http_bytes", 1); MAX_WAITING / 4];
+            recorder.commit(records, move || told.send(number).unwrap());
+        };
+        // Nobody is at the desk.
+        (0..6).for_each(commit);
+        assert_eq!(desk.tray.turned_away.load(Relaxed), 2);
+        let desk = std::thread::spawn(move || desk.run(&Life::default().part("recorder")));
+        let answered: Vec<i64> = (0..4).map(|_| answers.recv().unwrap()).collect();
+        assert_eq!(answered, [0, 1, 2, 3]);
+        commit(6);
+        assert_eq!(answers.recv().unwrap(), 6);
+        drop(recorder);
+        desk.join().unwrap();
+    }
 
     #[test]
     fn writes_while_letters_keep_coming() {

@@ -29,7 +29,7 @@ const MAX_WAITING: usize = 10_000;
 enum Edit {
     Enrol(Box<Identity>),
     Learn(String, Box<Identity>),
-    BindKey(String, PublicKey),
+    BindKey(Box<Identity>, PublicKey),
 }
 
 /// Where to ask for edits. Clones reach the same registrar.
@@ -77,9 +77,9 @@ impl Registrar {
         self.send(Edit::Learn(node, Box::new(identity)));
     }
 
-    /// Binds a key to a node that has none.
-    pub fn bind_key(&self, node: String, key: PublicKey) {
-        self.send(Edit::BindKey(node, key));
+    /// Binds a machine's key to its node, if that has none.
+    pub fn bind_key(&self, machine: Identity, key: PublicKey) {
+        self.send(Edit::BindKey(Box::new(machine), key));
     }
 }
 
@@ -191,9 +191,9 @@ fn make(batch: &Batch<'_>, view: &View, edit: &Edit) -> Option<Made> {
                 .err()
                 .map(refused(format!("node {node}: what it is")))
         }
-        Edit::BindKey(node, key) => {
-            let bound = batch.bind_key(node, key);
-            bound.err().map(refused(format!("node {node}: its key")))
+        Edit::BindKey(machine, key) => {
+            let bound = batch.bind_key_of(machine, key);
+            bound.err().map(refused("a machine's key".to_owned()))
         }
     }
 }
@@ -235,10 +235,25 @@ mod tests {
         (0..1000).for_each(|number| registrar.enrol(machine(number)));
         // Asked for again before it is done, and something that cannot be.
         registrar.enrol(machine(7));
-        registrar.bind_key("nobody".into(), [7; 32]);
+        registrar.bind_key(machine(1000), [7; 32]);
+        // Another maker's card with the same last digits, in the same moment: the key is for the
+        // machine, whatever it is called.
+        let namesake = Identity {
+            mac: Some(Mac([6, 0, 0, 0, 0, 7])),
+            ..Identity::default()
+        };
+        registrar.enrol(namesake.clone());
+        registrar.bind_key(namesake, [8; 32]);
         drop(registrar);
         desk.run(&Life::default().part("registrar"));
-        assert_eq!(catalog.snapshot().unwrap().nodes.len(), 1000);
+        let snapshot = catalog.snapshot().unwrap();
+        assert_eq!(snapshot.nodes.len(), 1001);
+        let keys: Vec<_> = snapshot
+            .nodes
+            .iter()
+            .filter_map(|it| Some((it.name.as_str(), it.mac?.0[0], it.public_key?)))
+            .collect();
+        assert_eq!(keys, [("node-000007-2", 6, [8; 32])]);
         assert_eq!(commits(&db), before + 1);
     }
 

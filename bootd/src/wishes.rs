@@ -1,6 +1,7 @@
 //! The catalog, asked by the protocols: what it says about one machine, given what is known of it
 //! elsewhere: where DHCP saw it last, and whether it starts from its own disk.
 
+use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use bootd_protocol::identity::{Arch, Firmware, Mac};
 use bootd_protocol::verify::key::PublicKey;
 use bootd_protocol::verify::master::{self as verify, KnownNode, Standing, Wanted};
 use bootd_protocol::verify::message;
+use catalog::edit::newcomer;
 use catalog::identify::{Identity, Match, match_node};
 use catalog::snapshot::{Action, Class, KeyPolicy, Node, Rule, Unknown};
 
@@ -128,16 +130,6 @@ impl View {
     }
 }
 
-/// The name that a newcomer gets unless another node has it already.
-fn newcomer(prefix: &str, identity: &Identity) -> String {
-    let mac = identity
-        .mac
-        .unwrap_or(Mac([0; 6]))
-        .to_string()
-        .replace(':', "");
-    format!("{prefix}{}", &mac[6..])
-}
-
 impl verify::Wishes for Wisher<'_> {
     fn standing(&self, who: &message::Identity) -> Standing {
         let identity = located(who, self.locations);
@@ -148,9 +140,7 @@ impl verify::Wishes for Wisher<'_> {
                 return Standing::Held { name, reason };
             }
             Place::Member(node, class) => (node.name.clone(), node.public_key, class, false),
-            Place::Newcomer(rule, class) => {
-                (newcomer(&rule.node_prefix, &identity), None, class, true)
-            }
+            Place::Newcomer(rule, class) => (self.newcomer(rule, &identity), None, class, true),
         };
         // Its own key has been decoded already: a point of the curve takes a while.
         let key = key.and_then(|key| match key == *who.key.as_bytes() {
@@ -165,6 +155,16 @@ impl verify::Wishes for Wisher<'_> {
             keys_are_open: class.key_policy == KeyPolicy::Open,
             wanted,
         }))
+    }
+}
+
+impl Wisher<'_> {
+    /// The name that a newcomer gets, unless one that comes at the same time has it before.
+    fn newcomer(&self, rule: &Rule, identity: &Identity) -> String {
+        let mac = identity.mac.unwrap_or(Mac([0; 6]));
+        let is_taken = |name: &str| Ok::<_, Infallible>(self.view.snapshot.node(name).is_some());
+        let Ok(name) = newcomer(&rule.node_prefix, mac, is_taken);
+        name
     }
 }
 

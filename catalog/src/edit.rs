@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bootd_protocol::identity::Mac;
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use crate::error::{Error, Result};
@@ -43,19 +44,12 @@ impl Batch<'_> {
                 "a machine without MAC address cannot be enrolled".into(),
             ));
         };
-        let mac = mac.to_string();
-        let uuid = usable_uuid(identity);
         self.run(|transaction| {
-            let same = "SELECT name FROM node WHERE mac = ?1 OR uuid = ?2 ORDER BY mac = ?1 DESC";
-            let known: Option<String> = transaction
-                .prepare_cached(same)?
-                .query_row(params![mac, uuid], |row| row.get(0))
-                .optional()?;
-            if let Some(name) = known {
+            if let Some(name) = known(transaction, identity)? {
                 return Ok(name);
             }
-            let digits: String = mac.replace(':', "").chars().skip(6).collect();
-            let name = free_name(transaction, &format!("{}{digits}", rule.node_prefix))?;
+            let mut taken = transaction.prepare_cached("SELECT 1 FROM node WHERE name = ?1")?;
+            let name = newcomer(&rule.node_prefix, mac, |name| taken.exists([name]))?;
             transaction
                 .prepare_cached(
                     "INSERT INTO node (name, mac, uuid, arch, firmware, class, hold, comment)
@@ -63,8 +57,8 @@ impl Batch<'_> {
                 )?
                 .execute(params![
                     name,
-                    mac,
-                    uuid,
+                    mac.to_string(),
+                    usable_uuid(identity),
                     identity.arch.map(|arch| arch.name()),
                     identity.firmware.map(|firmware| firmware.name()),
                     class,
@@ -129,6 +123,20 @@ impl Batch<'_> {
                  UPDATE node SET public_key = NULL WHERE name = '{node}'"
             ))),
             Some(_) => Ok(()),
+        }
+    }
+
+    /// Binds a machine's key to the node that has its MAC address or UUID, if that has none.
+    ///
+    /// # Errors
+    /// As [`Batch::bind_key`].
+    pub fn bind_key_of(&self, machine: &Identity, key: &PublicKey) -> Result<()> {
+        match self.run(|transaction| known(transaction, machine))? {
+            Some(name) => self.bind_key(&name, key),
+            None => Err(Error::NoSuch {
+                kind: "node",
+                name: machine.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+            }),
         }
     }
 
@@ -243,11 +251,30 @@ fn usable_uuid(identity: &Identity) -> Option<String> {
     usable.map(|uuid| uuid.to_string())
 }
 
-fn free_name(transaction: &Transaction<'_>, wanted: &str) -> rusqlite::Result<String> {
-    let mut taken = transaction.prepare_cached("SELECT 1 FROM node WHERE name = ?1")?;
-    let mut name = wanted.to_owned();
-    let mut number = 2;
-    while taken.exists([&name])? {
+/// The node that is this machine: by its MAC address before its UUID.
+fn known(transaction: &Transaction<'_>, machine: &Identity) -> rusqlite::Result<Option<String>> {
+    let mac = machine.mac.map(|mac| mac.to_string());
+    transaction
+        .prepare_cached("SELECT name FROM node WHERE mac = ?1 OR uuid = ?2 ORDER BY mac = ?1 DESC")?
+        .query_row(params![mac, usable_uuid(machine)], |row| row.get(0))
+        .optional()
+}
+
+/// The name of a new node: `prefix` and the last six digits of its MAC address, with a number
+/// behind it if another node has that name.
+///
+/// # Errors
+/// That of `is_taken`.
+pub fn newcomer<E>(
+    prefix: &str,
+    mac: Mac,
+    mut is_taken: impl FnMut(&str) -> std::result::Result<bool, E>,
+) -> std::result::Result<String, E> {
+    let [_, _, _, digits @ ..] = mac.0;
+    let digits: String = digits.iter().map(|it| format!("{it:02x}")).collect();
+    let wanted = format!("{prefix}{digits}");
+    let (mut name, mut number) = (wanted.clone(), 2);
+    while is_taken(&name)? {
         name = format!("{wanted}-{number}");
         number += 1;
     }

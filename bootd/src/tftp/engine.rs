@@ -125,7 +125,9 @@ impl Engine {
 
     /// Waits for events; gives back how many there are.
     fn wait(&mut self, events: &mut [EpollEvent]) -> nix::Result<usize> {
-        if !self.table.is_empty() && self.busy_poll.is_due() {
+        // A helper may need this processor.
+        let quiet = !self.table.is_empty() && self.helpers.are_idle();
+        if quiet && self.busy_poll.is_due() {
             let begun = Instant::now();
             while begun.elapsed() < MOMENT {
                 let count = self.poll.wait(events, EpollTimeout::ZERO)?;

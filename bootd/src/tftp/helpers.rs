@@ -1,5 +1,6 @@
 //! The threads that may wait for a disk, so that the one which serves everybody need not.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,6 +50,8 @@ pub(super) struct Helpers {
     jobs: Sender<Job>,
     done: Receiver<Done>,
     bell: Arc<EventFd>,
+    /// Jobs that are not done, or not collected.
+    owed: Cell<usize>,
 }
 
 impl Helpers {
@@ -69,11 +72,17 @@ impl Helpers {
             let builder = thread::Builder::new().name("tftp-helper".to_owned());
             builder.spawn(move || helper.run())?;
         }
-        Ok(Helpers { jobs, done, bell })
+        Ok(Helpers {
+            jobs,
+            done,
+            bell,
+            owed: Cell::new(0),
+        })
     }
 
     /// Gives them something to do.
     pub(super) fn give(&self, job: Job) {
+        self.owed.set(self.owed.get() + 1);
         // They end only after this sender.
         let _ = self.jobs.send(job);
     }
@@ -82,7 +91,14 @@ impl Helpers {
     pub(super) fn collect(&self) -> Vec<Done> {
         // Silenced first: what is done from now on rings again.
         let _ = self.bell.read();
-        self.done.try_iter().collect()
+        let done: Vec<Done> = self.done.try_iter().collect();
+        self.owed.set(self.owed.get().saturating_sub(done.len()));
+        done
+    }
+
+    /// Whether nothing is left to do for them.
+    pub(super) fn are_idle(&self) -> bool {
+        self.owed.get() == 0
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `server` | limits, start and end |
 //! | `engine`, `serve` | the loop of the one thread that serves everybody; what it does with one client |
+//! | `busy_poll` | whether that thread looks for answers before it sleeps |
 //! | `table`, `session` | who is served, and what with |
 //! | `ports`, `outbox` | sockets; many datagrams with one system call |
 //! | `files`, `content`, `pages` | where bytes come from, and how all clients share them |

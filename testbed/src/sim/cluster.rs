@@ -128,7 +128,7 @@ impl Cluster {
                     continue;
                 }
                 Command::Enrol { name, .. } => (mac_of(&name), None),
-                Command::BindKey { name, key } => (mac_of(&name), Some(key)),
+                Command::BindKey { name, identity } => (mac_of(&name), Some(identity.key)),
                 Command::Observe(_) => continue,
             };
             self.writes.push(Write {

@@ -76,12 +76,12 @@ pub enum Command {
         /// What it is.
         identity: Box<Identity>,
     },
-    /// Bind this key to the node.
+    /// Bind this machine's key to its node.
     BindKey {
-        /// The node.
+        /// The node's name; if it is new, the one that it will probably have.
         name: String,
-        /// Its key from now on.
-        key: PublicKey,
+        /// What it is, its key included.
+        identity: Box<Identity>,
     },
     /// Something to keep for people.
     Observe(Box<Observation>),
@@ -343,9 +343,11 @@ impl Master {
         }
         self.enrol(node, identity);
         if *fit == Fit::New {
-            let (name, key) = (node.name.clone(), identity.key);
-            self.binding.insert(name.clone(), key);
-            self.commands.push_back(Command::BindKey { name, key });
+            self.binding.insert(node.name.clone(), identity.key);
+            self.commands.push_back(Command::BindKey {
+                name: node.name.clone(),
+                identity: Box::new(identity.clone()),
+            });
         }
         Ok(())
     }
