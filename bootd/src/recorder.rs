@@ -1,7 +1,7 @@
 //! The one thread that writes what is observed into `state.db`. Everybody else sends it letters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,8 +16,9 @@ use crate::supervision::{BEAT_INTERVAL, Pulse};
 const GATHER: Duration = Duration::from_millis(20);
 /// Records kept while `state.db` cannot be written; older ones go first.
 const MAX_BACKLOG: usize = 10_000;
-/// Records that wait to be taken while the disk holds up the desk: some MB. What comes beyond that
-/// is not written; a client whose lease it was asks again.
+/// Records that wait to be taken while the disk holds up the desk: some MB. Leases and events
+/// beyond that are not written, and a client whose lease it was asks again. What nobody says twice
+/// has as much room again.
 const MAX_WAITING: usize = 20_000;
 
 /// A letter to the recorder.
@@ -34,13 +35,23 @@ impl Letter {
             Letter::Commit(records, _) => records.len(),
         }
     }
+
+    /// How many records may wait already when this one comes.
+    fn limit(&self) -> usize {
+        match self {
+            Letter::Record(Record::Node(_) | Record::Replay(_) | Record::Counter(..)) => {
+                2 * MAX_WAITING
+            }
+            Letter::Record(Record::Lease(_) | Record::Event(_)) | Letter::Commit(..) => MAX_WAITING,
+        }
+    }
 }
 
 /// What lies between the senders and the desk.
 #[derive(Debug, Default)]
 struct Tray {
     waiting: AtomicUsize,
-    turned_away: AtomicU64,
+    turned_away: AtomicUsize,
 }
 
 /// Where to send letters. Clones reach the same recorder.
@@ -91,9 +102,9 @@ pub fn recorder(state: StateStore) -> (Recorder, Desk) {
 impl Recorder {
     fn send(&self, letter: Letter) {
         let records = letter.records();
-        if self.tray.waiting.fetch_add(records, Relaxed) >= MAX_WAITING {
+        if self.tray.waiting.fetch_add(records, Relaxed) >= letter.limit() {
             self.tray.waiting.fetch_sub(records, Relaxed);
-            self.tray.turned_away.fetch_add(1, Relaxed);
+            self.tray.turned_away.fetch_add(records, Relaxed);
             return;
         }
         // The desk is there until the process ends.
@@ -230,7 +241,10 @@ mod tests {
         };
         // Nobody is at the desk.
         (0..6).for_each(commit);
-        assert_eq!(desk.tray.turned_away.load(Relaxed), 2);
+        assert_eq!(desk.tray.turned_away.load(Relaxed), MAX_WAITING / 2);
+        let counted = || recorder.record(Record::Counter("tftp_bytes", 7));
+        (0..=MAX_WAITING).for_each(|_| counted());
+        assert_eq!(desk.tray.turned_away.load(Relaxed), MAX_WAITING / 2 + 1);
         let desk = std::thread::spawn(move || desk.run(&Life::default().part("recorder")));
         let answered: Vec<i64> = (0..4).map(|_| answers.recv().unwrap()).collect();
         assert_eq!(answered, [0, 1, 2, 3]);

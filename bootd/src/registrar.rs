@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use catalog::edit::Batch;
 use catalog::identify::{Identity, Match, match_rule};
-use catalog::keys::PublicKey;
+use catalog::keys::{PublicKey, key_text};
 use catalog::{Catalog, Error};
 use tracing::{info, warn};
 
@@ -151,6 +151,12 @@ impl Desk {
                     let text = format!("enrolled by rule {rule}");
                     self.recorder.event(Some(&name), "enrolled", text);
                 }
+                Made::Key { name, key } => {
+                    let key = key_text(&key);
+                    info!(node = name, key, "key bound");
+                    let text = format!("bound at first contact: {key}");
+                    self.recorder.event(Some(&name), "key", text);
+                }
                 Made::Refused { what, error } => {
                     let error = chain(&error);
                     warn!("{what} could not be written into the catalog: {error}");
@@ -164,6 +170,7 @@ impl Desk {
 #[derive(Debug)]
 enum Made {
     Node { name: String, rule: String },
+    Key { name: String, key: PublicKey },
     Refused { what: String, error: Error },
 }
 
@@ -192,8 +199,12 @@ fn make(batch: &Batch<'_>, view: &View, edit: &Edit) -> Option<Made> {
                 .map(refused(format!("node {node}: what it is")))
         }
         Edit::BindKey(machine, key) => {
-            let bound = batch.bind_key_of(machine, key);
-            bound.err().map(refused("a machine's key".to_owned()))
+            let mac = machine.mac.map(|mac| mac.to_string()).unwrap_or_default();
+            match batch.bind_key_of(machine, key) {
+                Ok(None) => None,
+                Ok(Some(name)) => Some(Made::Key { name, key: *key }),
+                Err(error) => Some(refused(format!("the key of {mac}"))(error)),
+            }
         }
     }
 }
@@ -217,7 +228,7 @@ mod tests {
         let db = catalog.db_path();
         sqlite3(
             &db,
-            "INSERT INTO class (name) VALUES ('web');
+            "INSERT INTO class (name, key_policy) VALUES ('web', 'open');
              INSERT INTO rule (name, action, class) VALUES ('all', 'enrol', 'web');",
         );
         let desired = Desired::load(&catalog).unwrap();

@@ -2,7 +2,7 @@
 //! starts the threads, and ends when told to.
 
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ fn read_places(options: &Options, loaders: &Loaders) -> Vec<PathBuf> {
     let named = [PathBuf::from(INTERFACES)].into_iter();
     named
         .chain(options.tftp_root.clone())
-        .chain(loaders.places().map(Path::to_owned))
+        .chain(loaders.places())
         .collect()
 }
 

@@ -30,7 +30,7 @@ pub struct TftpFiles {
     configs: BootConfigs,
     counters: Arc<Counters>,
     tree: Option<Tree>,
-    loaders: Loaders,
+    loaders: Option<Loaders>,
 }
 
 impl TftpFiles {
@@ -42,7 +42,7 @@ impl TftpFiles {
             configs,
             counters,
             tree: None,
-            loaders: Loaders::default(),
+            loaders: None,
         }
     }
 
@@ -56,14 +56,14 @@ impl TftpFiles {
     /// These loaders, under `ipxe/`.
     #[must_use]
     pub fn with_loaders(mut self, loaders: Loaders) -> Self {
-        self.loaders = loaders;
+        self.loaders = Some(loaders);
         self
     }
 
     /// The loader of this name, or the tree's file; may wait for a disk.
     fn find(&self, name: &str) -> Result<Source, Refusal> {
-        let loader = name.strip_prefix(LOADERS);
-        let found = loader.map_or(Err(Refusal::NotFound), |it| self.loaders.find(it));
+        let loader = name.strip_prefix(LOADERS).zip(self.loaders.as_ref());
+        let found = loader.map_or(Err(Refusal::NotFound), |(name, all)| all.find(name));
         match (&self.tree, found) {
             (Some(tree), Err(Refusal::NotFound)) => tree.find(name),
             (_, found) => found,

@@ -1,11 +1,11 @@
 //! Directories whose files TFTP serves: a tree, as other servers serve it, and the loaders.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use bootd_protocol::tftp::Refusal;
@@ -125,30 +125,32 @@ fn public(file: File) -> nix::Result<Source> {
 /// The programs that firmware loads first: the files of one directory, not of those below it.
 ///
 /// Unlike in a [`Tree`], a symbolic link may lead anywhere: who installed the directory made it, and
-/// Debian has its `ipxe.efi` in `/boot`. What the directory has is looked up once.
-#[derive(Debug, Clone, Default)]
+/// Debian has its `ipxe.efi` in `/boot`.
+#[derive(Debug, Clone)]
 pub struct Loaders {
-    files: Arc<BTreeMap<String, PathBuf>>,
+    directory: Arc<Path>,
 }
 
 impl Loaders {
-    /// The loaders in `directory`; none if there is no such directory.
+    /// The loaders in `directory`; there are none where there is no such directory.
     #[must_use]
     pub fn in_directory(directory: &Path) -> Self {
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let files = entries.filter_map(|entry| {
-            let path = entry.path().canonicalize().ok()?;
-            let name = entry.file_name().into_string().ok()?;
-            path.is_file().then_some((name, path))
-        });
         Loaders {
-            files: Arc::new(files.collect()),
+            directory: directory.into(),
         }
     }
 
-    /// The directories where the files lie.
-    pub fn places(&self) -> impl Iterator<Item = &Path> {
-        self.files.values().filter_map(|path| path.parent())
+    /// The directory, and those that links in it lead to now; of the root directory, the file alone.
+    #[must_use]
+    pub fn places(&self) -> BTreeSet<PathBuf> {
+        let entries = std::fs::read_dir(&self.directory).into_iter().flatten();
+        let targets = entries.filter_map(|entry| entry.ok()?.path().canonicalize().ok());
+        let files = targets.filter(|it| it.is_file());
+        let places = files.map(|file| match file.parent() {
+            Some(parent) if parent.parent().is_some() => parent.to_owned(),
+            Some(_) | None => file,
+        });
+        places.chain([self.directory.to_path_buf()]).collect()
     }
 
     /// Finds the loader called `name`; may wait for a disk.
@@ -156,8 +158,11 @@ impl Loaders {
     /// # Errors
     /// What the client is to be told.
     pub fn find(&self, name: &str) -> Result<Source, Refusal> {
-        let path = self.files.get(name).ok_or(Refusal::NotFound)?;
-        nix::fcntl::open(path, READ, Mode::empty())
+        let mut parts = Path::new(name).components();
+        let (Some(Component::Normal(file)), None) = (parts.next(), parts.next()) else {
+            return Err(Refusal::NotFound);
+        };
+        nix::fcntl::open(&self.directory.join(file), READ, Mode::empty())
             .and_then(|file| public(file.into()))
             .map_err(refusal)
     }
@@ -266,8 +271,9 @@ mod tests {
 
     #[test]
     fn loaders_may_be_links_to_anywhere() {
-        let outside = tempfile::tempdir().unwrap();
-        let (dir, boot) = (outside.path().join("ipxe"), outside.path().join("boot"));
+        let temporary = tempfile::tempdir().unwrap();
+        let outside = temporary.path().canonicalize().unwrap();
+        let (dir, boot) = (outside.join("ipxe"), outside.join("boot"));
         for directory in [&dir, &boot, &dir.join("below")] {
             create_dir(directory).unwrap();
         }
@@ -289,15 +295,19 @@ mod tests {
             ("ipxe.efi", Ok(2)),
             ("secret", Err(Refusal::AccessViolation)),
             ("gone", Err(Refusal::NotFound)),
-            ("below", Err(Refusal::NotFound)),
+            ("below", Err(Refusal::AccessViolation)),
+            ("", Err(Refusal::NotFound)),
+            ("..", Err(Refusal::NotFound)),
             ("below/rom", Err(Refusal::NotFound)),
             ("../boot/ipxe.efi", Err(Refusal::NotFound)),
         ] {
             let found = loaders.find(name).map(|source| source.len());
             assert_eq!(found, expected, "{name}");
         }
-        let boot = boot.canonicalize().unwrap();
-        assert!(loaders.places().any(|it| it == boot));
+        assert_eq!(
+            loaders.places(),
+            BTreeSet::from([dir.clone(), boot.clone()])
+        );
 
         // An upgrade puts a new file in the place of the old one.
         std::fs::remove_file(boot.join("ipxe.efi")).unwrap();

@@ -114,13 +114,9 @@ impl Verify {
             Command::Enrol { identity, .. } => {
                 self.registrar.enrol(located(&identity, &self.locations));
             }
-            Command::BindKey { name, identity } => {
-                let key = identity.key;
-                info!(node = name, %key, "key bound");
-                self.recorder
-                    .event(Some(&name), "key", format!("bound at first contact: {key}"));
-                self.registrar
-                    .bind_key(verify_identity(&identity), *key.as_bytes());
+            Command::BindKey { identity, .. } => {
+                let key = *identity.key.as_bytes();
+                self.registrar.bind_key(verify_identity(&identity), key);
             }
             Command::Observe(observation) => self.observe(&observation),
         }

@@ -272,7 +272,7 @@ fn the_unit_is_understood_and_shuts_bootd_in() {
     // It looks for the program.
     let here = text.replace("/usr/local/sbin/bootd", env!("CARGO_BIN_EXE_bootd"));
     assert_ne!(here, text);
-    // It would take openat2(2) away, and with it every file that TFTP serves from a directory.
+    // It would take openat2(2) away, and with it the files of --tftp-root.
     assert!(!text.contains("\nRestrictSUIDSGID="));
     fs::write(&unit, here).unwrap();
     let Ok(verified) = analyze(&["verify", "--man=no", "--recursive-errors=no"], &unit) else {

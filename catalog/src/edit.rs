@@ -95,11 +95,12 @@ impl Batch<'_> {
         })
     }
 
-    /// Binds a node's key if it has none. The same key again changes nothing.
+    /// Binds a node's key if it has none; gives back whether that was so. The same key again changes
+    /// nothing.
     ///
     /// # Errors
     /// [`Error::NoSuch`]; [`Error::Refused`] when another key is bound; what SQLite refuses.
-    pub fn bind_key(&self, node: &str, key: &PublicKey) -> Result<()> {
+    pub fn bind_key(&self, node: &str, key: &PublicKey) -> Result<bool> {
         let text = key_text(key);
         let bound: Option<Option<String>> = self.run(|transaction| {
             let bound = transaction
@@ -122,22 +123,30 @@ impl Batch<'_> {
                 "node {node} has another key bound: {other}. If its disk was replaced: \
                  UPDATE node SET public_key = NULL WHERE name = '{node}'"
             ))),
-            Some(_) => Ok(()),
+            Some(bound) => Ok(bound.is_none()),
         }
     }
 
-    /// Binds a machine's key to the node that has its MAC address or UUID, if that has none.
+    /// Binds a machine's key to the node that has its MAC address or UUID, if that has none and its
+    /// class is open; gives back the node's name if that was so.
     ///
     /// # Errors
-    /// As [`Batch::bind_key`].
-    pub fn bind_key_of(&self, machine: &Identity, key: &PublicKey) -> Result<()> {
-        match self.run(|transaction| known(transaction, machine))? {
-            Some(name) => self.bind_key(&name, key),
-            None => Err(Error::NoSuch {
+    /// As [`Batch::bind_key`]; [`Error::Refused`] when the class wants keys approved.
+    pub fn bind_key_of(&self, machine: &Identity, key: &PublicKey) -> Result<Option<String>> {
+        let Some(name) = self.run(|transaction| known(transaction, machine))? else {
+            return Err(Error::NoSuch {
                 kind: "node",
                 name: machine.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-            }),
+            });
+        };
+        let open = "SELECT 1 FROM node JOIN class ON class.name = node.class
+                    WHERE node.name = ?1 AND key_policy = 'open'";
+        if !self.run(|transaction| transaction.prepare_cached(open)?.exists([&name]))? {
+            return Err(Error::Refused(format!(
+                "the class of node {name} wants keys approved: catalog approve {name}"
+            )));
         }
+        Ok(self.bind_key(&name, key)?.then_some(name))
     }
 
     fn run<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
@@ -180,7 +189,7 @@ impl Catalog {
     ///
     /// # Errors
     /// As there.
-    pub fn bind_key(&mut self, node: &str, key: &PublicKey) -> Result<()> {
+    pub fn bind_key(&mut self, node: &str, key: &PublicKey) -> Result<bool> {
         self.batch(|batch| batch.bind_key(node, key))?
     }
 

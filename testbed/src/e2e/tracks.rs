@@ -34,22 +34,34 @@ impl Track {
     }
 }
 
-/// Runs the end-to-end tests, all or those from number `from` on, of all tracks or one: each track is this program again, with the same arguments and `--track`. Logs go below `work`.
+/// Runs the end-to-end tests, all or those from number `from` on, of all tracks or one: each track is
+/// this program again, with the same arguments and `--track`. Logs go below `work`.
 ///
 /// # Errors
 /// What the tests need is not there, or a test fails: its track has said so.
 #[expect(clippy::print_stdout, reason = "a test says how it goes")]
 pub fn run(from: usize, only: Option<Track>, work: &Path) -> Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "{}",
+        crate::lab::LabError::NotRoot
+    );
+    let wanted = Track::ALL.map(|track| (track, chosen(track, from).count()));
+    let wanted: Vec<_> = wanted
+        .into_iter()
+        .filter(|(track, tests)| *tests > 0 && only.is_none_or(|only| only == *track))
+        .collect();
+    ensure!(
+        !wanted.is_empty(),
+        "no test has a number from {from} on there"
+    );
     fetch(work)?;
     let begun = Instant::now();
     println!("composes releases, and installs them in a catalog");
     bench::prepare(work)?;
-    let needed = Track::ALL.map(|track| (track, chosen(track, from).count()));
-    let needed = needed
-        .into_iter()
-        .filter(|(track, tests)| *tests > 0 && only.is_none_or(|only| only == *track));
     // All of them first: none waits for another.
-    let started: Vec<(Track, usize, Child)> = needed
+    let started: Vec<(Track, usize, Child)> = wanted
+        .into_iter()
         .map(|(track, tests)| Ok((track, tests, start(track)?)))
         .collect::<Result<_>>()?;
     let (mut passed, mut failed) = (0, Vec::new());
@@ -71,7 +83,7 @@ pub fn run(from: usize, only: Option<Track>, work: &Path) -> Result<()> {
     })?;
     ensure!(
         failed.is_empty(),
-        "{passed} passed; a test has failed on track {}",
+        "a test has failed on track {}; {passed} passed on tracks without a failure",
         failed.join(" and on track ")
     );
     println!(
@@ -93,7 +105,8 @@ fn start(track: Track) -> Result<Child> {
 /// Prints what a track says, each line with its name.
 #[expect(clippy::print_stdout, reason = "a test says how it goes")]
 fn pass_on(track: Track, output: impl Read) {
-    for line in BufReader::new(output).lines().map_while(Result::ok) {
+    let lines = BufReader::new(output).split(b'\n').map_while(Result::ok);
+    for line in lines.map(|line| String::from_utf8_lossy(&line).into_owned()) {
         if line.is_empty() {
             println!();
         } else {

@@ -76,7 +76,8 @@ pub enum Command {
         /// What it is.
         identity: Box<Identity>,
     },
-    /// Bind this machine's key to its node.
+    /// Bind this machine's key to its node. Comes again with each question until the catalog shows
+    /// the key.
     BindKey {
         /// The node's name; if it is new, the one that it will probably have.
         name: String,
@@ -344,6 +345,9 @@ impl Master {
         self.enrol(node, identity);
         if *fit == Fit::New {
             self.binding.insert(node.name.clone(), identity.key);
+        }
+        // Until the catalog shows it: it may not have been written.
+        if self.binding.get(&node.name) == Some(&identity.key) {
             self.commands.push_back(Command::BindKey {
                 name: node.name.clone(),
                 identity: Box::new(identity.clone()),

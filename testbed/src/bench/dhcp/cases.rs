@@ -304,7 +304,7 @@ fn clients(server: &Server, leases: usize, quick: bool) -> u32 {
         (Server::Dnsmasq(_), _) => 200,
         (Server::Isc(_), 0) => 2_000,
         (Server::Isc(_), _) => 1_000,
-        (Server::Kea(_) | Server::Bootd(_), 50_000) => 2_500,
+        (Server::Kea(_) | Server::Bootd(_), 50_000) => 2_000,
         (Server::Kea(_) | Server::Bootd(_), _) => 8_000,
     };
     if quick { many / 2 } else { many }

@@ -191,13 +191,16 @@ impl Builder {
         whole(&self.options).any(|(it, _)| it == code)
     }
 
-    /// Takes an option back.
+    /// An option in the place of the one with its code; the last if there is none. An empty one is
+    /// not written.
     #[must_use]
-    pub fn without(mut self, code: u8) -> Self {
-        if self.has(code) {
-            let others = whole(&self.options).filter(|(it, _)| *it != code);
-            self.options = others.flat_map(|(_, option)| option).copied().collect();
-        }
+    pub fn replace(mut self, code: u8, content: &[u8]) -> Self {
+        let before = whole(&self.options).take_while(|(it, _)| *it != code);
+        let before = before.map(|(_, option)| option.len()).sum();
+        let after = self.options.split_off(before);
+        put_option(&mut self.options, code, content);
+        let others = whole(&after).filter(|(it, _)| *it != code);
+        self.options.extend(others.flat_map(|(_, option)| option));
         self
     }
 
@@ -394,16 +397,22 @@ mod tests {
     }
 
     #[test]
-    fn an_option_is_taken_back_with_all_its_pieces() {
+    fn an_option_is_replaced_with_all_its_pieces() {
         let long = [7; 300];
         let built = |builder: Builder| builder.build().bytes;
         let start = || Builder::answer(AnswerKind::Offer, &client(), Ipv4Addr::LOCALHOST);
-        let both = start().option(43, long).option(60, "PXEClient");
-        assert!(both.has(43) && !both.has(44));
+        let both = || start().option(43, long).option(60, "PXEClient");
+        assert!(both().has(43) && !both().has(44));
         assert_eq!(
-            built(both.without(43)),
-            built(start().option(60, "PXEClient"))
+            built(both().replace(43, &[1])),
+            built(start().option(43, [1]).option(60, "PXEClient"))
         );
+        assert_eq!(
+            built(both().replace(44, &[1])),
+            built(both().option(44, [1]))
+        );
+        let none = both().replace(43, &[]);
+        assert_eq!(built(none), built(start().option(60, "PXEClient")));
     }
 
     #[test]

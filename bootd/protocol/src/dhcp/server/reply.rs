@@ -25,8 +25,8 @@ const PXE_USE_FILE: [u8; 4] = [6, 1, 8, 255];
 /// once (PXE 2.1, table 2-1: sub-options 6, 9 and 10).
 const PXE_LOCAL_DISK: &[u8; 24] = b"\x06\x01\x03\x09\x07\0\0\x04disk\x0a\x09\0starting\xff";
 
-/// What a client needs beside its lease, most important first; last what operators add, which takes
-/// the place of what would be sent without them.
+/// What a client needs beside its lease, most important first; what operators add takes the place of
+/// what would be sent without them, or comes last.
 pub(super) fn configuration(builder: Builder, question: &Question<'_>, file: &BootFile) -> Builder {
     let network = &question.network;
     let builder = builder
@@ -39,9 +39,8 @@ pub(super) fn configuration(builder: Builder, question: &Question<'_>, file: &Bo
         if is_own(option.code, file, &builder) {
             continue;
         }
-        builder = builder.without(option.code);
-        if question.wants(option) {
-            builder = builder.option(option.code, &option.bytes);
+        if builder.has(option.code) || question.wants(option) {
+            builder = builder.replace(option.code, &option.bytes);
         }
     }
     builder
@@ -51,7 +50,7 @@ pub(super) fn configuration(builder: Builder, question: &Question<'_>, file: &Bo
 /// answer is for them. What a network has for its telephones would keep its nodes from booting.
 fn is_own(code: u8, file: &BootFile, builder: &Builder) -> bool {
     match code {
-        code::VENDOR_OPTIONS | code::VENDOR_CLASS => builder.has(code),
+        code::VENDOR_OPTIONS | code::VENDOR_CLASS | code::TFTP_SERVER => builder.has(code),
         code::BOOT_FILE => matches!(file, BootFile::Hint(_)),
         _ => false,
     }
