@@ -144,7 +144,7 @@ impl Dhcp {
 impl Running {
     fn round(&mut self) -> io::Result<()> {
         let sockets = Arc::clone(&self.edge.sockets);
-        sockets.wait(self.pause())?;
+        let ready = sockets.wait(self.pause())?;
         self.edge.pulse.beat();
         let view = self.edge.desired.view();
         self.look_around(&view);
@@ -155,12 +155,14 @@ impl Running {
         };
         let now = self.clock.now();
         let (server, links) = (&mut self.server, &self.links);
-        sockets.receive(&mut self.inbox, |bytes, mut arrival| {
+        sockets.receive(&ready, &mut self.inbox, |bytes, mut arrival| {
             arrival.local = links.own_address(&arrival);
             server.handle_packet(bytes, &arrival, now, &wisher);
         })?;
-        for ip in sockets.probes.answered() {
-            server.handle_in_use(ip, now, &wisher);
+        if ready.probes {
+            for ip in sockets.probes.answered() {
+                server.handle_in_use(ip, now, &wisher);
+            }
         }
         server.handle_timeout(now, &wisher);
         while let Some(command) = self.server.next_command() {

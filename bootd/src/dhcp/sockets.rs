@@ -52,6 +52,13 @@ pub struct Sockets {
     pub(super) probes: Probes,
 }
 
+/// Where something has come.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    ports: [bool; 2],
+    pub(super) probes: bool,
+}
+
 impl Sockets {
     /// Opens all of them. Those that need `CAP_NET_RAW` may be missing: answers to clients
     /// without an address are then broadcast, and addresses are offered unprobed.
@@ -72,33 +79,43 @@ impl Sockets {
         })
     }
 
-    /// Waits until a packet is there, or this long.
+    /// Waits until a packet is there, or this long; gives back where.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(super) fn wait(&self, pause: PollTimeout) -> io::Result<()> {
+    pub(super) fn wait(&self, pause: PollTimeout) -> io::Result<Ready> {
         let ports = self.ports.iter().map(|(_, socket)| socket.as_fd());
         let mut fds: Vec<PollFd<'_>> = ports
             .chain(self.probes.sockets())
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         match poll(&mut fds, pause) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Ready::default()),
+            Err(errno) => return Err(errno.into()),
         }
+        let mut ready = fds.iter().map(|fd| fd.any().unwrap_or(true));
+        let mut next = || ready.next().unwrap_or(false);
+        Ok(Ready {
+            ports: [next(), next()],
+            probes: ready.any(|it| it),
+        })
     }
 
-    /// Gives `take` what has come, at most a batch from each port.
+    /// Gives `take` what has come at the ports that are ready, at most a batch from each.
     ///
     /// # Errors
     /// What the kernel says.
     pub(super) fn receive(
         &self,
+        ready: &Ready,
         inbox: &mut Inbox,
         mut take: impl FnMut(&[u8], Arrival),
     ) -> io::Result<()> {
-        for (port, socket) in &self.ports {
-            receive(*port, socket, inbox, &mut take)?;
+        for ((port, socket), ready) in self.ports.iter().zip(ready.ports) {
+            if ready {
+                receive(*port, socket, inbox, &mut take)?;
+            }
         }
         Ok(())
     }
