@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use bootd_protocol::identity::{Arch, Firmware};
 use node_initramfs::disk::{EspFile, Layout, LoaderState, Slot};
 
-use super::bench::{BOOT_LIMIT, Bench, say};
+use super::bench::{BOOT_LIMIT, Bench, INSTALL_LIMIT, say};
 use super::main_path;
 use crate::cluster::node::Node;
 use crate::cluster::release::FIRST;
@@ -45,7 +45,7 @@ pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
         runs_what_was_explained(bench, node, arch)?;
     }
     let [_, arm] = &mut nodes;
-    loader(arm)
+    loader(bench, arm)
 }
 
 /// The manifest that a machine of this kind is given, by the catalog's own words.
@@ -91,8 +91,9 @@ fn runs_what_was_explained(bench: &Bench, node: &Node, arch: Arch) -> Result<()>
 }
 
 /// GRUB on the firmware that no other test has: where the slot on trial cannot be loaded, it counts
-/// that and starts the other; where there is no slot at all, the firmware goes on to the network.
-fn loader(arm: &mut Node) -> Result<()> {
+/// that and starts the other; where there is no slot at all, the firmware goes on to the network, and
+/// by HTTP to a boot image.
+fn loader(bench: &Bench, arm: &mut Node) -> Result<()> {
     let on_trial = LoaderState {
         slot: Some(Slot::A),
         next: Some(Slot::B),
@@ -101,11 +102,20 @@ fn loader(arm: &mut Node) -> Result<()> {
     restart_with(arm, on_trial)?;
     arm.wait_for_line("bootd: slot b cannot be loaded", BOOT_LIMIT)?;
     arm.wait_for_line("ready:", BOOT_LIMIT)?;
+    // With its key, it would be sent to its disk.
+    let mac = arm.mac();
+    bench.edit(&format!(
+        "UPDATE network SET boot_by = 'http' WHERE name = 'lab';
+         UPDATE node SET public_key = NULL WHERE mac = '{mac}'"
+    ))?;
     restart_with(arm, LoaderState::default())?;
     arm.wait_for_line("bootd: nothing is installed on this disk", BOOT_LIMIT)?;
-    arm.wait_for_line("Start PXE over IPv4", BOOT_LIMIT)?;
-    say("arm: falls back from a slot that cannot be loaded; without a slot goes on to the network");
-    Ok(())
+    arm.wait_for_line("Start HTTP Boot over IPv4", BOOT_LIMIT)?;
+    arm.wait_for_line("bootd-init", INSTALL_LIMIT)?;
+    say("arm: falls back from a slot that cannot be loaded; without a slot boots by HTTP");
+    bench
+        .edit("UPDATE network SET boot_by = NULL WHERE name = 'lab'")
+        .map(drop)
 }
 
 /// Cuts the power, sets what GRUB starts next, and switches the machine on.
