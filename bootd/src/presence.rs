@@ -9,7 +9,7 @@ use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac};
 use bootd_protocol::verify::key::PublicKey;
 use bootd_protocol::verify::master::{Fact, Observation};
-use bootd_protocol::verify::message::{Action, Ask, BootedFrom, Report, Stage, Verdict};
+use bootd_protocol::verify::message::{Action, Ask, BootedFrom, Identity, Report, Stage, Verdict};
 use catalog::state::{NodeState, Record};
 
 use crate::recorder::{Recorder, unix_ms};
@@ -78,7 +78,7 @@ impl Presence {
     /// needs, and it has not been sent there in vain.
     #[must_use]
     pub fn starts_from_disk(&self, node: &str) -> bool {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = lock(&self.nodes);
         let from_disk = nodes.get(node).is_some_and(|it| it.from_disk);
         from_disk && self.times_sent(node) < SENT_TO_DISK
     }
@@ -92,7 +92,7 @@ impl Presence {
     }
 
     fn update(&self, node: &str, change: impl FnOnce(&mut NodeState)) {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = lock(&self.nodes);
         let state = nodes.entry(node.to_owned()).or_insert_with(|| NodeState {
             node: node.to_owned(),
             ..NodeState::default()
@@ -111,7 +111,7 @@ impl Presence {
     /// How many nodes are at each stage.
     #[must_use]
     pub fn stages(&self) -> BTreeMap<String, u64> {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = lock(&self.nodes);
         let mut stages = BTreeMap::new();
         for node in nodes.values() {
             *stages.entry(node.stage.clone()).or_default() += 1;
@@ -150,14 +150,14 @@ impl Presence {
     /// The address that a node was given last, or spoke from.
     #[must_use]
     pub fn address(&self, node: &str) -> Option<Ipv4Addr> {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = lock(&self.nodes);
         nodes.get(node).and_then(|it| it.address)
     }
 
     /// A node whose address this is fetches its boot image.
     pub fn saw_boot_image(&self, from: Ipv4Addr, done: u64, total: u64) {
         let name = {
-            let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            let nodes = lock(&self.nodes);
             let node = nodes.values().find(|it| it.address == Some(from));
             node.map(|it| it.node.clone())
         };
@@ -188,13 +188,7 @@ impl Presence {
                 let sent = self.times_sent(name);
                 self.update(name, |state| {
                     state.from_disk = disk_starts(ask, verdict, sent);
-                    seen(
-                        state,
-                        from.ip(),
-                        identity.mac,
-                        identity.arch,
-                        identity.firmware,
-                    );
+                    seen(state, from.ip(), identity);
                     asked(state, ask, verdict);
                 });
             }
@@ -203,13 +197,7 @@ impl Presence {
                     lock(&self.sent_to_disk).remove(name);
                 }
                 self.update(name, |state| {
-                    seen(
-                        state,
-                        from.ip(),
-                        identity.mac,
-                        identity.arch,
-                        identity.firmware,
-                    );
+                    seen(state, from.ip(), identity);
                     reported(state, report);
                 });
             }
@@ -219,7 +207,7 @@ impl Presence {
     /// A key that is not bound says nothing about the node itself.
     fn offered(&self, name: &str, key: PublicKey, bound: Option<&PublicKey>) {
         let news = {
-            let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            let nodes = lock(&self.nodes);
             nodes
                 .get(name)
                 .is_none_or(|it| it.offered_key != Some(*key.as_bytes()))
@@ -242,12 +230,12 @@ impl Presence {
     }
 }
 
-fn seen(state: &mut NodeState, from: std::net::IpAddr, mac: Mac, arch: Arch, firmware: Firmware) {
+fn seen(state: &mut NodeState, from: std::net::IpAddr, identity: &Identity) {
     if let std::net::IpAddr::V4(address) = from {
         state.address = Some(address);
     }
-    state.mac = Some(mac);
-    (state.arch, state.firmware) = (Some(arch), Some(firmware));
+    state.mac = Some(identity.mac);
+    (state.arch, state.firmware) = (Some(identity.arch), Some(identity.firmware));
     state.offered_key = None;
 }
 

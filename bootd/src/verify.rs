@@ -111,10 +111,10 @@ impl Verify {
                     debug!(%to, "verify answer not sent: {error}");
                 }
             }
-            Command::Enrol { identity, .. } => {
+            Command::Enrol(identity) => {
                 self.registrar.enrol(located(&identity, &self.locations));
             }
-            Command::BindKey { identity, .. } => {
+            Command::BindKey(identity) => {
                 let key = *identity.key.as_bytes();
                 self.registrar.bind_key(verify_identity(&identity), key);
             }

@@ -97,10 +97,9 @@ fn main() -> Result<ExitCode> {
     let Arguments { work_dir, command } = Arguments::parse();
     match command {
         Task::Inputs => {
-            for (name, file) in inputs::fetch(&work_dir.join("debs"))?.iter() {
+            for (name, file) in e2e::fetch(&work_dir)?.iter() {
                 println!("{name}: {}", file.display());
             }
-            e2e::fetch(&work_dir)?;
             Ok(ExitCode::SUCCESS)
         }
         Task::Run { command } => in_lab(|_| run(&command)),

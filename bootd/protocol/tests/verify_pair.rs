@@ -116,7 +116,7 @@ fn answered(master: &mut Master, datagram: &[u8], wishes: &Fixed) -> Vec<u8> {
         .into_iter()
         .find_map(|command| match command {
             FromMaster::Send { to, datagram } => Some((to, datagram)),
-            FromMaster::Enrol { .. } | FromMaster::BindKey { .. } | FromMaster::Observe(_) => None,
+            FromMaster::Enrol(_) | FromMaster::BindKey(_) | FromMaster::Observe(_) => None,
         });
     let (to, answer) = sent.expect("an answer");
     assert_eq!(to, from());
@@ -258,8 +258,8 @@ fn first_contact_enrols_and_binds_once() {
         matches!(
             commands.as_slice(),
             [
-                FromMaster::Enrol { .. },
-                FromMaster::BindKey { .. },
+                FromMaster::Enrol(_),
+                FromMaster::BindKey(_),
                 FromMaster::Send { .. },
                 FromMaster::Observe(_)
             ]

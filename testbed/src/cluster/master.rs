@@ -73,7 +73,7 @@ impl Master {
         Ok(master)
     }
 
-    /// A master whose state directory `dir` is a copy of `original`, which no `bootd` serves.
+    /// A master whose state directory `dir` is a copy of `original`, where nobody writes meanwhile.
     ///
     /// # Errors
     /// It cannot be copied.

@@ -14,7 +14,7 @@ use crate::cluster::master::{Master, NodeRow};
 use crate::cluster::node::Node;
 use crate::cluster::release::{FIRST, SECOND_IMAGE, SECOND_SITE, Workshop};
 use crate::cluster::wait_for;
-use crate::inputs;
+use crate::inputs::{self, Packages};
 use crate::lab::Lab;
 use crate::nbd::Counters;
 use crate::qemu::Accel;
@@ -30,8 +30,6 @@ const LOG_LIMIT: Duration = Duration::from_secs(10);
 /// The master, the release, and what has been counted.
 pub(super) struct Bench {
     pub(super) master: Master,
-    /// Where releases are made.
-    pub(super) workshop: Workshop,
     pub(super) accel: Accel,
     pub(super) logs: PathBuf,
     /// Where packages are kept.
@@ -61,7 +59,7 @@ impl Prepared {
 }
 
 /// Makes the releases and a master that has them, and removes what an earlier run left.
-pub(super) fn prepare(work: &Path) -> Result<()> {
+pub(super) fn prepare(work: &Path, packages: Packages) -> Result<()> {
     let Prepared {
         root,
         master: state,
@@ -72,7 +70,6 @@ pub(super) fn prepare(work: &Path) -> Result<()> {
     }
     fs::create_dir_all(&root).with_context(|| format!("make {}", root.display()))?;
     let master = Master::create(&state, &root.join("bootd.log"))?;
-    let packages = inputs::fetch(&work.join("debs"))?;
     let workshop = &Workshop::new(&release, packages, &state)?;
     master.trust(&workshop.public_key())?;
     // Each release sets the class to its own versions; the first is installed last.
@@ -133,17 +130,25 @@ impl Bench {
         fs::create_dir(&logs).with_context(|| format!("make {}", logs.display()))?;
         let state = lab.run_dir().join("master");
         let mut master = Master::copy(&prepared.master, &state, &logs.join("bootd.log"))?;
-        let packages = inputs::fetch(&work.join("debs"))?;
-        let workshop = Workshop::open(&prepared.release, packages, &prepared.master);
         master.start()?;
         Ok(Bench {
             master,
-            workshop,
             accel,
             logs,
             work_dir: work.to_owned(),
             work: Work::default(),
         })
+    }
+
+    /// Where releases are made, for one that was not prepared.
+    pub(super) fn workshop(&self) -> Result<Workshop> {
+        let prepared = Prepared::below(&self.work_dir);
+        let packages = inputs::fetch(&self.work_dir.join("debs"))?;
+        Ok(Workshop::open(
+            &prepared.release,
+            packages,
+            &prepared.master,
+        ))
     }
 
     pub(super) fn node(

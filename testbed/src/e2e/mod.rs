@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use crate::inputs;
+use crate::inputs::{self, Packages};
 use crate::lab::Lab;
 use crate::qemu::Accel;
 use bench::Bench;
@@ -65,15 +65,16 @@ fn chosen(track: Track, from: usize) -> impl Iterator<Item = (usize, &'static Te
     numbered.filter(move |(number, test)| test.0 == track && *number >= from)
 }
 
-/// Brings the packages that the tests need, while the network is in reach.
+/// Brings the packages that the tests need, while the network is in reach; gives back those that
+/// releases are made of.
 ///
 /// # Errors
 /// apt does not know a package or cannot fetch it.
-pub fn fetch(work: &Path) -> Result<()> {
-    inputs::fetch(&work.join("debs"))?;
+pub fn fetch(work: &Path) -> Result<Packages> {
     clients::fetch(work)?;
     processors::fetch(work)?;
-    u_boot::fetch(work).map(drop)
+    u_boot::fetch(work)?;
+    Ok(inputs::fetch(&work.join("debs"))?)
 }
 
 /// Runs the tests of one track, from number `from` on, with what [`run`] has prepared below `work`.

@@ -22,8 +22,9 @@ pub(super) fn fetch(work: &Path) -> Result<Packages, InputsError> {
 }
 
 pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
-    bench.workshop.add(fetch(&bench.work_dir)?);
-    let release = bench.workshop.compose(FIRST)?;
+    let mut workshop = bench.workshop()?;
+    workshop.add(fetch(&bench.work_dir)?);
+    let release = workshop.compose(FIRST)?;
     bench.change(|| bench.master.install(&release).map(drop))?;
     for arch in [Arch::X86_64, Arch::Aarch64] {
         explained(bench, arch, &["--mac=02:00:00:00:00:01", "--firmware=uefi"])?;

@@ -12,6 +12,7 @@ use bootd_protocol::verify::{DEFAULT_PORT, QUESTION_LEN};
 
 use super::bench::{BOOT_LIMIT, Bench, INSTALL_LIMIT, say};
 use super::full_disk;
+use crate::cluster::master::Master;
 use crate::cluster::node::Node;
 use crate::cluster::{program, wait_for};
 use crate::lab::{GATEWAY, Lab};
@@ -108,22 +109,12 @@ fn second_master(bench: &Bench) -> Result<()> {
 /// A catalog of a newer version is not touched.
 fn newer_catalog(bench: &Bench) -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let copy = dir.path().join("master");
-    let status = Command::new("cp")
-        .arg("-a")
-        .arg(bench.master.dir())
-        .arg(&copy)
-        .status()?;
-    ensure!(status.success(), "cp fails");
-    let database = copy.join("catalog.db");
-    let status = Command::new("sqlite3")
-        .arg(&database)
-        .arg("PRAGMA user_version = 99")
-        .status()?;
-    ensure!(status.success(), "sqlite3 fails");
+    let (state, log) = (dir.path().join("master"), dir.path().join("bootd.log"));
+    let newer = Master::copy(bench.master.dir(), &state, &log)?;
+    newer.sql("PRAGMA user_version = 99")?;
     let output = Command::new(program("bootd")?)
         .arg("--state")
-        .arg(&copy)
+        .arg(newer.dir())
         .args(OTHER_PORTS)
         .output()?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -55,10 +55,10 @@ pub fn run(from: usize, only: Option<Track>, work: &Path) -> Result<()> {
         !wanted.is_empty(),
         "no test has a number from {from} on there"
     );
-    fetch(work)?;
+    let packages = fetch(work)?;
     let begun = Instant::now();
     println!("composes releases, and installs them in a catalog");
-    bench::prepare(work)?;
+    bench::prepare(work, packages)?;
     // All of them first: none waits for another.
     let started: Vec<(Track, usize, Child)> = wanted
         .into_iter()

@@ -86,7 +86,7 @@ impl Cluster {
         let _ = machine.handle_datagram(nowhere(), datagram, &self.catalog);
         std::iter::from_fn(|| machine.next_command()).find_map(|command| match command {
             Command::Send { datagram, .. } => Some(datagram),
-            Command::Enrol { .. } | Command::BindKey { .. } | Command::Observe(_) => None,
+            Command::Enrol(_) | Command::BindKey(_) | Command::Observe(_) => None,
         })
     }
 
@@ -113,7 +113,6 @@ impl Cluster {
             .machine
             .handle_datagram(nowhere(), datagram, &self.catalog);
         let mut answer = None;
-        let mac_of = |name: &str| name.parse().unwrap_or(Mac([0; 6]));
         while let Some(command) = self.machine.next_command() {
             let (mac, key) = match command {
                 Command::Send {
@@ -127,8 +126,8 @@ impl Cluster {
                     answer = Some(bytes);
                     continue;
                 }
-                Command::Enrol { name, .. } => (mac_of(&name), None),
-                Command::BindKey { name, identity } => (mac_of(&name), Some(identity.key)),
+                Command::Enrol(machine) => (machine.mac, None),
+                Command::BindKey(machine) => (machine.mac, Some(machine.key)),
                 Command::Observe(_) => continue,
             };
             self.writes.push(Write {

@@ -70,20 +70,10 @@ pub enum Command {
         datagram: Vec<u8>,
     },
     /// Give this machine a row.
-    Enrol {
-        /// The name for it.
-        name: String,
-        /// What it is.
-        identity: Box<Identity>,
-    },
+    Enrol(Box<Identity>),
     /// Bind this machine's key to its node. Comes again with each question until the catalog shows
     /// the key.
-    BindKey {
-        /// The node's name; if it is new, the one that it will probably have.
-        name: String,
-        /// What it is, its key included.
-        identity: Box<Identity>,
-    },
+    BindKey(Box<Identity>),
     /// Something to keep for people.
     Observe(Box<Observation>),
 }
@@ -348,18 +338,16 @@ impl Master {
         }
         // Until the catalog shows it: it may not have been written.
         if self.binding.get(&node.name) == Some(&identity.key) {
-            self.commands.push_back(Command::BindKey {
-                name: node.name.clone(),
-                identity: Box::new(identity.clone()),
-            });
+            let machine = Box::new(identity.clone());
+            self.commands.push_back(Command::BindKey(machine));
         }
         Ok(())
     }
 
     fn enrol(&mut self, node: &KnownNode, identity: &Identity) {
         if node.enrol {
-            let (name, identity) = (node.name.clone(), Box::new(identity.clone()));
-            self.commands.push_back(Command::Enrol { name, identity });
+            let machine = Box::new(identity.clone());
+            self.commands.push_back(Command::Enrol(machine));
         }
     }
 

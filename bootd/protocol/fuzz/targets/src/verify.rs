@@ -69,7 +69,7 @@ pub(crate) fn master(data: &[u8]) {
                     assert!(Envelope::parse(&datagram).is_ok());
                     sent += datagram.len();
                 }
-                Command::Enrol { .. } | Command::BindKey { .. } | Command::Observe(_) => {}
+                Command::Enrol(_) | Command::BindKey(_) | Command::Observe(_) => {}
             }
         }
         assert!(sent <= datagram.len(), "{sent} for {}", datagram.len());
