@@ -15,7 +15,7 @@
 -- * The journal is a rollback journal, never WAL: the `sqlite3` of Debian 12 has the WAL-reset bug.
 
 PRAGMA application_id = 0x62746364; -- "btcd"
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 CREATE TABLE generation (
     id    INTEGER PRIMARY KEY CONSTRAINT "generation has one row" CHECK (id = 1),
@@ -47,10 +47,16 @@ CREATE TABLE package (
     arch    TEXT NOT NULL
         CONSTRAINT "arch is x86_64, aarch64, riscv64 or all"
         CHECK (arch IN ('x86_64', 'aarch64', 'riscv64', 'all')),
+    -- The feature that it is there for: only nodes that ask for that have it. '': for all.
+    function TEXT NOT NULL DEFAULT ''
+        CONSTRAINT "function is lower-case letters, digits and . + - _, or '' for all nodes"
+        CHECK (function NOT GLOB '*[^a-z0-9.+_-]*' AND length(function) <= 60),
     UNIQUE (name, version, arch)
 ) STRICT;
 
--- The files of a package. kind 'file' has a sha256, 'link' a target, 'dir' neither.
+-- The files (modules) of a package. kind 'file' has a sha256, 'link' a target, 'dir' neither.
+-- A path may stand several times, for different nodes: arch and function pick one. The node's own
+-- arch goes before 'all', a feature that it asks for before ''.
 CREATE TABLE package_file (
     package_id INTEGER NOT NULL,
     path       TEXT NOT NULL
@@ -68,12 +74,82 @@ CREATE TABLE package_file (
         CONSTRAINT "gid is from 0 to 4294967294" CHECK (gid BETWEEN 0 AND 4294967294),
     sha256     TEXT,
     target     TEXT,
-    PRIMARY KEY (package_id, path),
+    arch       TEXT NOT NULL DEFAULT 'all'
+        CONSTRAINT "arch is x86_64, aarch64, riscv64 or all"
+        CHECK (arch IN ('x86_64', 'aarch64', 'riscv64', 'all')),
+    function   TEXT NOT NULL DEFAULT ''
+        CONSTRAINT "function is lower-case letters, digits and . + - _, or '' for all nodes"
+        CHECK (function NOT GLOB '*[^a-z0-9.+_-]*' AND length(function) <= 60),
+    type       TEXT NOT NULL DEFAULT 'data'
+        CONSTRAINT "type is program, library, data or config"
+        CHECK (type IN ('program', 'library', 'data', 'config')),
+    -- The change signature: differs when the content differs in substance, not when the same source
+    -- was built again. It decides what restarts. NULL: the sha256 does.
+    signature  TEXT
+        CONSTRAINT "signature is 64 lower-case hexadecimal digits"
+        CHECK (length(signature) = 64 AND signature NOT GLOB '*[^0-9a-f]*'),
+    PRIMARY KEY (package_id, path, arch, function),
     CONSTRAINT "a file has a sha256, a link has a target, a dir has neither"
         CHECK ((sha256 IS NOT NULL) = (kind = 'file') AND (target IS NOT NULL) = (kind = 'link')
                AND target IS NOT '')
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX package_file_by_blob ON package_file (sha256) WHERE sha256 IS NOT NULL;
+
+-- The shared libraries that a program or library needs, by the name that its ELF header has.
+-- direct: it says so itself; transitive: a library of the same package that it needs says so;
+-- declared: it loads it by name, which somebody has told.
+CREATE TABLE package_library (
+    package_id INTEGER NOT NULL,
+    path       TEXT NOT NULL,
+    library    TEXT NOT NULL CONSTRAINT "library is a name such as libssl.so.3" CHECK (library <> ''),
+    how        TEXT NOT NULL DEFAULT 'declared'
+        CONSTRAINT "how is direct, transitive or declared"
+        CHECK (how IN ('direct', 'transitive', 'declared')),
+    PRIMARY KEY (package_id, path, library)
+) STRICT, WITHOUT ROWID;
+
+-- The interfaces that modules offer to each other, by name. What one of a node's packages
+-- consumes, one of them must provide.
+CREATE TABLE package_api (
+    package_id INTEGER NOT NULL,
+    path       TEXT NOT NULL,
+    side       TEXT NOT NULL CONSTRAINT "side is provides or consumes"
+        CHECK (side IN ('provides', 'consumes')),
+    api        TEXT NOT NULL
+        CONSTRAINT "api is letters, digits and . + - _ : /"
+        CHECK (api GLOB '[A-Za-z0-9]*' AND api NOT GLOB '*[^A-Za-z0-9.+_:/-]*' AND length(api) <= 100),
+    PRIMARY KEY (package_id, path, side, api)
+) STRICT, WITHOUT ROWID;
+
+-- What a package says about others, as in Debian's control files: 'db (>= 2, << 3) | old-db'.
+-- needs: must be on the node, or on every node of class on_class; conflicts: must not be there;
+-- provides: what it stands for, 'libssl3 (= 3.0.15)'; upgrades: it stands before that package, and
+-- goes with these versions of it.
+--
+--     INSERT INTO package_relation (package_id, kind, relation, on_class)
+--     SELECT id, 'needs', 'db (>= 2)', 'back' FROM package WHERE (name, version) = ('shop', '1.4');
+CREATE TABLE package_relation (
+    package_id INTEGER NOT NULL,
+    kind       TEXT NOT NULL
+        CONSTRAINT "kind is needs, conflicts, provides or upgrades"
+        CHECK (kind IN ('needs', 'conflicts', 'provides', 'upgrades')),
+    relation   TEXT NOT NULL
+        CONSTRAINT "relation is like: name, name (>= 1.2), one (= 2) | another (>= 1, << 2)"
+        CHECK (relation GLOB '[a-z0-9]*' AND relation NOT GLOB '*[^A-Za-z0-9.+_:~()<>=, |-]*'
+               AND relation NOT GLOB '*[0-9A-Za-z.+_~-] [0-9A-Za-z]*'
+               AND length(relation) <= 1000),
+    -- The class whose nodes it is about; '': the node itself.
+    on_class   TEXT NOT NULL DEFAULT '',
+    -- Only for nodes with this processor; 'all': for every one.
+    for_arch   TEXT NOT NULL DEFAULT 'all'
+        CONSTRAINT "for_arch is x86_64, aarch64, riscv64 or all"
+        CHECK (for_arch IN ('x86_64', 'aarch64', 'riscv64', 'all')),
+    PRIMARY KEY (package_id, kind, relation, on_class, for_arch),
+    CONSTRAINT "only needs and conflicts are about other nodes: on_class is '' for provides and upgrades"
+        CHECK (on_class = '' OR kind IN ('needs', 'conflicts')),
+    CONSTRAINT "provides and upgrades are about one name, without |"
+        CHECK (kind IN ('needs', 'conflicts') OR instr(relation, '|') = 0)
+) STRICT, WITHOUT ROWID;
 
 -- What `init` starts, by position. argv and env are JSON arrays of text.
 CREATE TABLE package_process (
@@ -92,6 +168,21 @@ CREATE TABLE package_process (
     restart    TEXT NOT NULL DEFAULT 'always'
         CONSTRAINT "restart is always, on-failure or never"
         CHECK (restart IN ('always', 'on-failure', 'never')),
+    -- simple: a change of what it uses restarts it; self-managing: it is told, and does the rest.
+    kind       TEXT NOT NULL DEFAULT 'simple'
+        CONSTRAINT "kind is simple or self-managing" CHECK (kind IN ('simple', 'self-managing')),
+    -- When it counts as ready: started, once it runs; notify, once it has sent READY=1 (sd_notify);
+    -- tcp:PORT, once that port accepts; path:FILE, once that is there.
+    readiness  TEXT NOT NULL DEFAULT 'started'
+        CONSTRAINT "readiness is started, notify, tcp:PORT or path:/FILE"
+        CHECK (readiness IN ('started', 'notify')
+               OR readiness GLOB 'tcp:[1-9]*' AND substr(readiness, 5) NOT GLOB '*[^0-9]*'
+                  AND CAST(substr(readiness, 5) AS INTEGER) <= 65535
+               OR readiness GLOB 'path:/?*'),
+    -- Resource limits by the names of prlimit(1): {"nofile": 65536, "core": 0}.
+    limits     TEXT NOT NULL DEFAULT '{}'
+        CONSTRAINT "limits is a JSON object of numbers by name"
+        CHECK (json_valid(limits) AND json_type(limits) = 'object'),
     PRIMARY KEY (package_id, name)
 ) STRICT, WITHOUT ROWID;
 
@@ -149,9 +240,10 @@ CREATE TABLE class (
 
 -- The packages of a class, by position: base packages last. Where two packages hold the same path,
 -- the lower position wins. The node's architecture picks the build; without one, arch 'all'.
+-- Without a position a package stands just before the first one that it needs, or first of all.
 CREATE TABLE class_package (
     class    TEXT NOT NULL,
-    position INTEGER NOT NULL,
+    position INTEGER,
     package  TEXT NOT NULL,
     version  TEXT NOT NULL,
     PRIMARY KEY (class, package)
@@ -247,10 +339,37 @@ CREATE TABLE node (
     comment    TEXT NOT NULL DEFAULT '',
     -- How it loads its boot image; NULL: as its class says.
     boot_by    TEXT CONSTRAINT "boot_by is tftp or http" CHECK (boot_by IN ('tftp', 'http')),
+    -- class: its class's list, with the changes of node_package; own: the list of node_package.
+    packages   TEXT NOT NULL DEFAULT 'class'
+        CONSTRAINT "packages is class or own" CHECK (packages IN ('class', 'own')),
     CONSTRAINT "a node needs a mac or a uuid to be known by"
         CHECK (mac IS NOT NULL OR uuid IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX node_by_class ON node (class);
+
+-- A node's own packages: in place of its class's list (node.packages = 'own'), or besides it. The
+-- same package in another version takes the place of its class's; without a version it is left out.
+CREATE TABLE node_package (
+    node     TEXT NOT NULL,
+    -- As in class_package; NULL: where its class's stands, else just before the first it needs.
+    position INTEGER,
+    package  TEXT NOT NULL,
+    version  TEXT,
+    PRIMARY KEY (node, package)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX node_package_by_package ON node_package (package, version);
+
+-- What nodes ask for by name: packages and files with this function. A node has what its class
+-- asks for, unless it says wanted = 0 itself.
+CREATE TABLE feature (
+    scope    TEXT NOT NULL CONSTRAINT "scope is class or node" CHECK (scope IN ('class', 'node')),
+    owner    TEXT NOT NULL,
+    feature  TEXT NOT NULL
+        CONSTRAINT "a feature is lower-case letters, digits and . + - _"
+        CHECK (feature GLOB '[a-z0-9]*' AND feature NOT GLOB '*[^a-z0-9.+_-]*' AND length(feature) <= 60),
+    wanted   INTEGER NOT NULL DEFAULT 1 CONSTRAINT "wanted is 0 or 1" CHECK (wanted IN (0, 1)),
+    PRIMARY KEY (scope, owner, feature)
+) STRICT, WITHOUT ROWID;
 
 -- The networks that bootd answers on: those in which the master has an address, and those from
 -- which a relay passes packets on. No two may overlap.
@@ -447,7 +566,7 @@ CREATE TRIGGER package_id_is_new BEFORE INSERT ON package
 WHEN EXISTS (SELECT 1 FROM package WHERE id = NEW.id) BEGIN
     SELECT RAISE(ABORT, 'another package has this id: leave the id out and one is chosen');
 END;
-CREATE TRIGGER package_keeps_its_name BEFORE UPDATE ON package BEGIN
+CREATE TRIGGER package_keeps_its_name BEFORE UPDATE OF id, name, version, arch ON package BEGIN
     SELECT RAISE(ABORT, 'a package never changes its name, version or arch: install another one');
 END;
 CREATE TRIGGER package_stays_while_listed BEFORE DELETE ON package
@@ -455,9 +574,17 @@ WHEN EXISTS (SELECT 1 FROM class_package WHERE package = OLD.name AND version = 
  AND NOT EXISTS (SELECT 1 FROM package WHERE name = OLD.name AND version = OLD.version AND id <> OLD.id) BEGIN
     SELECT RAISE(ABORT, 'a class still lists this version of the package: see SELECT * FROM class_package, and give the class another version first');
 END;
+CREATE TRIGGER package_stays_while_a_node_lists_it BEFORE DELETE ON package
+WHEN EXISTS (SELECT 1 FROM node_package WHERE package = OLD.name AND version = OLD.version)
+ AND NOT EXISTS (SELECT 1 FROM package WHERE name = OLD.name AND version = OLD.version AND id <> OLD.id) BEGIN
+    SELECT RAISE(ABORT, 'a node still lists this version of the package: see SELECT * FROM node_package, and give the node another version first');
+END;
 CREATE TRIGGER package_takes_its_rows AFTER DELETE ON package BEGIN
     DELETE FROM package_file WHERE package_id = OLD.id;
     DELETE FROM package_process WHERE package_id = OLD.id;
+    DELETE FROM package_library WHERE package_id = OLD.id;
+    DELETE FROM package_api WHERE package_id = OLD.id;
+    DELETE FROM package_relation WHERE package_id = OLD.id;
 END;
 
 CREATE TRIGGER package_file_insert BEFORE INSERT ON package_file BEGIN
@@ -478,6 +605,31 @@ WHEN NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id) BEGIN
     SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package');
 END;
 CREATE TRIGGER package_process_update BEFORE UPDATE ON package_process
+WHEN NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id) BEGIN
+    SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package');
+END;
+
+CREATE TRIGGER package_library_insert BEFORE INSERT ON package_library
+WHEN NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id) BEGIN
+    SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package');
+END;
+CREATE TRIGGER package_library_update BEFORE UPDATE ON package_library
+WHEN NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id) BEGIN
+    SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package');
+END;
+CREATE TRIGGER package_api_insert BEFORE INSERT ON package_api
+WHEN NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id) BEGIN
+    SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package');
+END;
+CREATE TRIGGER package_api_update BEFORE UPDATE ON package_api
+WHEN NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id) BEGIN
+    SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package');
+END;
+CREATE TRIGGER package_relation_insert BEFORE INSERT ON package_relation
+WHEN NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id) BEGIN
+    SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package');
+END;
+CREATE TRIGGER package_relation_update BEFORE UPDATE ON package_relation
 WHEN NOT EXISTS (SELECT 1 FROM package WHERE id = NEW.package_id) BEGIN
     SELECT RAISE(ABORT, 'no package has this package_id: see SELECT id, name, version, arch FROM package');
 END;
@@ -505,6 +657,8 @@ CREATE TRIGGER class_takes_its_name_along AFTER UPDATE OF name ON class WHEN OLD
     UPDATE rule SET class = NEW.name WHERE class = OLD.name;
     UPDATE node SET class = NEW.name WHERE class = OLD.name;
     UPDATE dhcp_option SET owner = NEW.name WHERE scope = 'class' AND owner = OLD.name;
+    UPDATE feature SET owner = NEW.name WHERE scope = 'class' AND owner = OLD.name;
+    UPDATE package_relation SET on_class = NEW.name WHERE on_class = OLD.name;
 END;
 CREATE TRIGGER class_stays_while_used BEFORE DELETE ON class BEGIN
     SELECT RAISE(ABORT, 'nodes still have this class: give them another one first: UPDATE node SET class = ... WHERE class = ...')
@@ -516,6 +670,7 @@ CREATE TRIGGER class_takes_its_rows AFTER DELETE ON class BEGIN
     DELETE FROM class_package WHERE class = OLD.name;
     DELETE FROM class_image WHERE class = OLD.name;
     DELETE FROM dhcp_option WHERE scope = 'class' AND owner = OLD.name;
+    DELETE FROM feature WHERE scope = 'class' AND owner = OLD.name;
 END;
 
 CREATE TRIGGER class_package_insert BEFORE INSERT ON class_package BEGIN
@@ -587,9 +742,45 @@ CREATE TRIGGER node_update BEFORE UPDATE ON node BEGIN
 END;
 CREATE TRIGGER node_takes_its_name_along AFTER UPDATE OF name ON node WHEN OLD.name <> NEW.name BEGIN
     UPDATE dhcp_option SET owner = NEW.name WHERE scope = 'node' AND owner = OLD.name;
+    UPDATE node_package SET node = NEW.name WHERE node = OLD.name;
+    UPDATE feature SET owner = NEW.name WHERE scope = 'node' AND owner = OLD.name;
 END;
 CREATE TRIGGER node_takes_its_rows AFTER DELETE ON node BEGIN
     DELETE FROM dhcp_option WHERE scope = 'node' AND owner = OLD.name;
+    DELETE FROM node_package WHERE node = OLD.name;
+    DELETE FROM feature WHERE scope = 'node' AND owner = OLD.name;
+END;
+
+CREATE TRIGGER node_package_insert BEFORE INSERT ON node_package BEGIN
+    SELECT RAISE(ABORT, 'no node has this name: see SELECT name FROM node')
+    WHERE NOT EXISTS (SELECT 1 FROM node WHERE name = NEW.node);
+    SELECT RAISE(ABORT, 'no package has this name: see SELECT DISTINCT name FROM package')
+    WHERE NEW.version IS NOT NULL AND NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package);
+    SELECT RAISE(ABORT, 'this package has no such version: see SELECT name, version, arch FROM package')
+    WHERE NEW.version IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package AND version = NEW.version);
+END;
+CREATE TRIGGER node_package_update BEFORE UPDATE ON node_package BEGIN
+    SELECT RAISE(ABORT, 'no node has this name: see SELECT name FROM node')
+    WHERE NOT EXISTS (SELECT 1 FROM node WHERE name = NEW.node);
+    SELECT RAISE(ABORT, 'no package has this name: see SELECT DISTINCT name FROM package')
+    WHERE NEW.version IS NOT NULL AND NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package);
+    SELECT RAISE(ABORT, 'this package has no such version: see SELECT name, version, arch FROM package')
+    WHERE NEW.version IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package AND version = NEW.version);
+END;
+
+CREATE TRIGGER feature_insert BEFORE INSERT ON feature BEGIN
+    SELECT RAISE(ABORT, 'no class has this name (owner): see SELECT name FROM class')
+    WHERE NEW.scope = 'class' AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.owner);
+    SELECT RAISE(ABORT, 'no node has this name (owner): see SELECT name FROM node')
+    WHERE NEW.scope = 'node' AND NOT EXISTS (SELECT 1 FROM node WHERE name = NEW.owner);
+END;
+CREATE TRIGGER feature_update BEFORE UPDATE ON feature BEGIN
+    SELECT RAISE(ABORT, 'no class has this name (owner): see SELECT name FROM class')
+    WHERE NEW.scope = 'class' AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.owner);
+    SELECT RAISE(ABORT, 'no node has this name (owner): see SELECT name FROM node')
+    WHERE NEW.scope = 'node' AND NOT EXISTS (SELECT 1 FROM node WHERE name = NEW.owner);
 END;
 
 -- These look at the row as it has become: the checks of its columns have been passed by then.
@@ -710,6 +901,15 @@ CREATE TRIGGER package_file_delete_counts AFTER DELETE ON package_file BEGIN UPD
 CREATE TRIGGER package_process_insert_counts AFTER INSERT ON package_process BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER package_process_update_counts AFTER UPDATE ON package_process BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER package_process_delete_counts AFTER DELETE ON package_process BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_library_insert_counts AFTER INSERT ON package_library BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_library_update_counts AFTER UPDATE ON package_library BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_library_delete_counts AFTER DELETE ON package_library BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_api_insert_counts AFTER INSERT ON package_api BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_api_update_counts AFTER UPDATE ON package_api BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_api_delete_counts AFTER DELETE ON package_api BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_relation_insert_counts AFTER INSERT ON package_relation BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_relation_update_counts AFTER UPDATE ON package_relation BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER package_relation_delete_counts AFTER DELETE ON package_relation BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER boot_image_insert_counts AFTER INSERT ON boot_image BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER boot_image_update_counts AFTER UPDATE ON boot_image BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER boot_image_delete_counts AFTER DELETE ON boot_image BEGIN UPDATE generation SET value = value + 1; END;
@@ -728,6 +928,12 @@ CREATE TRIGGER rule_delete_counts AFTER DELETE ON rule BEGIN UPDATE generation S
 CREATE TRIGGER node_insert_counts AFTER INSERT ON node BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER node_update_counts AFTER UPDATE ON node BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER node_delete_counts AFTER DELETE ON node BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER node_package_insert_counts AFTER INSERT ON node_package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER node_package_update_counts AFTER UPDATE ON node_package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER node_package_delete_counts AFTER DELETE ON node_package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER feature_insert_counts AFTER INSERT ON feature BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER feature_update_counts AFTER UPDATE ON feature BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER feature_delete_counts AFTER DELETE ON feature BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER network_insert_counts AFTER INSERT ON network BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER network_update_counts AFTER UPDATE ON network BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER network_delete_counts AFTER DELETE ON network BEGIN UPDATE generation SET value = value + 1; END;

@@ -103,7 +103,7 @@ impl Desired {
         let begun = Instant::now();
         let old = self.view();
         let snapshot = catalog.snapshot()?;
-        let served = old.served.next(&snapshot);
+        let served = old.served.next(&old.snapshot, &snapshot);
         for problem in served.problems() {
             if !old.served.problems().contains(problem) {
                 warn!("catalog: {problem}");

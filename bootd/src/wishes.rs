@@ -147,7 +147,8 @@ impl verify::Wishes for Wisher<'_> {
             true => Some(who.key),
             false => PublicKey::from_bytes(&key),
         });
-        let wanted = self.view.wanted(&class.name, who.arch, who.firmware);
+        let row = (!enrol).then_some(name.as_str());
+        let wanted = self.view.wanted(class, row, who.arch, who.firmware);
         Standing::Known(Box::new(KnownNode {
             name,
             enrol,
@@ -169,11 +170,17 @@ impl Wisher<'_> {
 }
 
 impl View {
-    fn wanted(&self, class: &str, arch: Arch, firmware: Firmware) -> Result<Wanted, String> {
-        let missing = || format!("class {class} has no complete list for {arch} with {firmware}");
+    fn wanted(
+        &self,
+        class: &Class,
+        node: Option<&str>,
+        arch: Arch,
+        firmware: Firmware,
+    ) -> Result<Wanted, String> {
+        let missing = || no_list(&class.name, node, arch, firmware);
         let manifest = self
             .served
-            .wanted(class, arch, firmware)
+            .wanted(&class.name, node, arch, firmware)
             .ok_or_else(missing)?;
         Ok(Wanted {
             manifest: manifest.digest,
@@ -189,24 +196,31 @@ impl View {
         network.is_none_or(|network| network.unknown == Unknown::Serve)
     }
 
-    fn boot(&self, class: &Class, machine: Option<(Arch, Firmware)>, reason: Arc<str>) -> Offer {
+    fn boot(
+        &self,
+        class: &Class,
+        node: Option<&str>,
+        machine: Option<(Arch, Firmware)>,
+        reason: Arc<str>,
+    ) -> Offer {
         let Some((arch, firmware)) = machine else {
             return Offer::None { reason };
         };
-        match self.served.wanted(&class.name, arch, firmware) {
+        match self.served.wanted(&class.name, node, arch, firmware) {
             Some(encoded) => Offer::Boot {
                 uki: encoded.manifest.boot.image.sha256,
                 reason,
             },
             None => Offer::Hold {
-                reason: format!(
-                    "class {} has no complete list for {arch} with {firmware}",
-                    class.name
-                )
-                .into(),
+                reason: no_list(&class.name, node, arch, firmware).into(),
             },
         }
     }
+}
+
+fn no_list(class: &str, node: Option<&str>, arch: Arch, firmware: Firmware) -> String {
+    let node = node.map_or_else(String::new, |it| format!("node {it} of "));
+    format!("{node}class {class} has no complete list for {arch} with {firmware}")
 }
 
 /// What a node is whose U-Boot does not say.
@@ -234,14 +248,15 @@ impl Wisher<'_> {
             && node.public_key.is_some()
             && self.presence.starts_from_disk(&node.name)
         {
-            let wanted = self.view.served.wanted(&class.name, arch, firmware);
+            let name = Some(node.name.as_str());
+            let wanted = self.view.served.wanted(&class.name, name, arch, firmware);
             let loader = wanted.filter(|_| firmware == Firmware::Uefi);
             return Offer::Local {
                 loader: loader.map(|it| it.manifest.boot.loader.efi.sha256),
                 reason,
             };
         }
-        self.view.boot(class, machine, reason)
+        self.view.boot(class, Some(&node.name), machine, reason)
     }
 }
 
@@ -264,7 +279,7 @@ impl dhcp::Wishes for Wisher<'_> {
             }
             Place::Newcomer(rule, class) => {
                 let reason = self.view.rule_reason(rule);
-                let offer = self.view.boot(class, client.kind.machine(), reason);
+                let offer = self.view.boot(class, None, client.kind.machine(), reason);
                 of_node(None, Some(class), offer)
             }
             Place::Member(node, class) => {

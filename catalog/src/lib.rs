@@ -14,6 +14,7 @@
 //! | [`select`] | from a snapshot: the manifest of a class |
 //! | [`identify`] | from a snapshot: which node a machine is, or which rule takes it in |
 //! | [`served`] | the manifests in force: the last good one of every class |
+//! | [`version`], [`relation`] | versions in order, and what packages say about each other |
 //! | [`watch`] | has somebody edited the catalog? |
 //! | [`edit`] | the few rows that bootd writes: new nodes, their keys |
 //! | `upgrade` | a database of an older version becomes one of this version |
@@ -26,6 +27,7 @@ pub mod edit;
 pub mod error;
 pub mod identify;
 pub mod keys;
+pub mod relation;
 pub mod schema;
 pub mod select;
 pub mod served;
@@ -33,6 +35,7 @@ pub mod snapshot;
 pub mod state;
 pub mod store;
 mod upgrade;
+pub mod version;
 pub mod watch;
 
 pub use error::{Error, Result};

@@ -1,14 +1,18 @@
-//! The manifests in force: of every class, architecture and firmware the newest good one.
+//! The manifests in force: of every class, architecture and firmware the newest good one, and of
+//! every node that is set apart from its class.
 
-use std::collections::{BTreeMap, HashMap};
+mod abroad;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware};
-use bootd_protocol::manifest::Manifest;
+use bootd_protocol::manifest::{Manifest, PackageRef};
 
-use crate::select::manifest_for;
-use crate::snapshot::{Problem, Scope, Snapshot};
+use self::abroad::Abroad;
+use crate::select::{Selection, Subject, select};
+use crate::snapshot::{Class, Node, Problem, Scope, Snapshot};
 
 /// A manifest with its canonical bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,44 +40,136 @@ impl Encoded {
     }
 }
 
+/// Who gets a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Who {
+    /// The class.
+    pub class: String,
+    /// A node of it that is set apart; `None`: all others.
+    pub node: Option<String>,
+    /// Processor architecture.
+    pub arch: Arch,
+    /// Firmware.
+    pub firmware: Firmware,
+}
+
+/// One manifest in force.
+#[derive(Debug, Clone)]
+struct Entry {
+    /// Whether it is what the catalog wishes; else it is what was there before.
+    as_wished: bool,
+    encoded: Arc<Encoded>,
+    abroad: Arc<Abroad>,
+    notes: Arc<[Problem]>,
+}
+
 /// The manifests in force.
 #[derive(Debug, Clone, Default)]
 pub struct Served {
-    wanted: BTreeMap<(String, Arch, Firmware), Arc<Encoded>>,
+    by_class: HashMap<String, Slots>,
+    by_node: HashMap<String, Slots>,
     by_digest: HashMap<Digest, Arc<Encoded>>,
     problems: Vec<Problem>,
+    notes: Vec<Problem>,
+    all: BTreeMap<Who, Entry>,
 }
 
+/// A class's or node's manifests.
+type Slots = HashMap<(Arch, Firmware), Arc<Encoded>>;
+
 impl Served {
-    /// The manifests after an edit: new ones where the class is all right, the last good one
-    /// where it is not. A class that is gone is gone.
+    /// The manifests of a catalog, with nothing to go back to.
     #[must_use]
-    pub fn next(&self, snapshot: &Snapshot) -> Served {
-        let mut next = Served {
-            problems: snapshot.problems.clone(),
-            ..Served::default()
-        };
-        for (class, arch, firmware) in combinations(snapshot) {
-            let key = (class.to_owned(), arch, firmware);
-            match encode(snapshot, class, arch, firmware) {
-                Ok(encoded) => next.put(key, encoded),
-                Err(problems) => {
-                    next.problems.extend(problems);
-                    if let Some(last_good) = self.wanted.get(&key) {
-                        next.put_shared(key, Arc::clone(last_good));
-                    }
+    pub fn first(snapshot: &Snapshot) -> Served {
+        Served::default().next(&Snapshot::default(), snapshot)
+    }
+
+    /// The manifests after an edit from the catalog `old` to `new`: new ones where all is right,
+    /// the last good ones where it is not. What is not touched is not made again. A class that is
+    /// gone is gone.
+    #[must_use]
+    pub fn next(&self, old: &Snapshot, new: &Snapshot) -> Served {
+        let changed = changed_packages(old, new);
+        let mut problems = new.problems.clone();
+        let mut entries = BTreeMap::new();
+        let mut refused = Vec::new();
+        let everybody = everybody(new);
+        for (who, subject) in &everybody {
+            let last_good = self.all.get(who);
+            if let Some(entry) =
+                last_good.filter(|it| it.as_wished && is_untouched(old, subject, &changed))
+            {
+                entries.insert(who.clone(), entry.clone());
+                continue;
+            }
+            match Entry::new(&select(new, *subject), last_good) {
+                Ok(entry) => drop(entries.insert(who.clone(), entry)),
+                Err(wrong) => {
+                    problems.extend(wrong);
+                    refused.push(who);
                 }
             }
         }
-        next.problems.sort();
-        next.problems.dedup();
-        next
+        // Other nodes are checked with what this class goes on with.
+        for who in refused {
+            if let Some(last_good) = self.all.get(who) {
+                entries.insert(who.clone(), last_good.outdated());
+            }
+        }
+        problems.extend(abroad::settle(&mut entries, &self.all));
+        Served::of(&everybody, entries, problems)
     }
 
-    /// What a node of this class, architecture and firmware should have.
+    fn of(
+        everybody: &BTreeMap<Who, Subject<'_>>,
+        entries: BTreeMap<Who, Entry>,
+        mut problems: Vec<Problem>,
+    ) -> Served {
+        problems.sort();
+        problems.dedup();
+        let mut served = Served {
+            problems,
+            ..Served::default()
+        };
+        // Who is set apart and has no manifest does not get its class's instead.
+        for node in everybody.keys().filter_map(|who| who.node.as_ref()) {
+            served.by_node.entry(node.clone()).or_default();
+        }
+        let mut notes = BTreeSet::new();
+        for (who, entry) in &entries {
+            let slots = match &who.node {
+                Some(node) => served.by_node.entry(node.clone()),
+                None => served.by_class.entry(who.class.clone()),
+            };
+            // BIOS and UEFI nodes share one manifest, and so do nodes apart in the same way: its
+            // bytes are kept once.
+            let digest = entry.encoded.digest;
+            let shared = served
+                .by_digest
+                .entry(digest)
+                .or_insert_with(|| Arc::clone(&entry.encoded));
+            slots
+                .or_default()
+                .insert((who.arch, who.firmware), Arc::clone(shared));
+            notes.extend(entry.notes.iter().cloned());
+        }
+        served.notes = notes.into_iter().collect();
+        served.all = entries;
+        served
+    }
+
+    /// What `node` of this class should have; `None` for a node that has no row yet.
     #[must_use]
-    pub fn wanted(&self, class: &str, arch: Arch, firmware: Firmware) -> Option<&Arc<Encoded>> {
-        self.wanted.get(&(class.to_owned(), arch, firmware))
+    pub fn wanted(
+        &self,
+        class: &str,
+        node: Option<&str>,
+        arch: Arch,
+        firmware: Firmware,
+    ) -> Option<&Arc<Encoded>> {
+        let own = node.and_then(|node| self.by_node.get(node));
+        own.or_else(|| self.by_class.get(class))?
+            .get(&(arch, firmware))
     }
 
     /// The manifest with this digest.
@@ -82,11 +178,9 @@ impl Served {
         self.by_digest.get(&digest)
     }
 
-    /// Every class, architecture and firmware that has a manifest, in order.
-    pub fn all(&self) -> impl Iterator<Item = (&str, Arch, Firmware, &Arc<Encoded>)> {
-        self.wanted
-            .iter()
-            .map(|((class, arch, firmware), encoded)| (class.as_str(), *arch, *firmware, encoded))
+    /// Everybody who has a manifest, in order.
+    pub fn all(&self) -> impl Iterator<Item = (&Who, &Arc<Encoded>)> {
+        self.all.iter().map(|(who, entry)| (who, &entry.encoded))
     }
 
     /// What is wrong, sorted: rows that were left out, classes that keep their last good
@@ -96,56 +190,132 @@ impl Served {
         &self.problems
     }
 
-    fn put(&mut self, key: (String, Arch, Firmware), encoded: Encoded) {
-        // BIOS and UEFI nodes share one manifest: keep its bytes once.
-        let shared = match self.by_digest.get(&encoded.digest) {
-            Some(same) => Arc::clone(same),
-            None => Arc::new(encoded),
-        };
-        self.put_shared(key, shared);
-    }
-
-    fn put_shared(&mut self, key: (String, Arch, Firmware), encoded: Arc<Encoded>) {
-        self.by_digest.insert(encoded.digest, Arc::clone(&encoded));
-        self.wanted.insert(key, encoded);
+    /// What is odd and keeps nothing back, sorted.
+    #[must_use]
+    pub fn notes(&self) -> &[Problem] {
+        &self.notes
     }
 }
 
-/// Every class with every architecture and firmware it has an image for, or a node of.
-fn combinations(snapshot: &Snapshot) -> Vec<(&str, Arch, Firmware)> {
-    let mut all: Vec<(&str, Arch, Firmware)> = Vec::new();
-    for class in snapshot.classes.values() {
-        for (arch, boot) in &class.images {
-            all.push((&class.name, *arch, Firmware::Uefi));
-            if boot.loader.bios_core.is_some() {
-                all.push((&class.name, *arch, Firmware::Bios));
-            }
+impl Entry {
+    fn new(selection: &Selection<'_>, last_good: Option<&Entry>) -> Result<Self, Vec<Problem>> {
+        let encoded = Encoded::new(selection.manifest()?).map_err(|error| {
+            let who = selection.subject;
+            vec![Problem {
+                scope: Scope::Class {
+                    class: who.class.name.clone(),
+                    arch: who.arch,
+                },
+                text: format!("its manifest cannot be written: {error}"),
+            }]
+        })?;
+        let same = last_good.filter(|it| it.encoded.digest == encoded.digest);
+        Ok(Entry {
+            as_wished: true,
+            encoded: same.map_or_else(|| Arc::new(encoded), |it| Arc::clone(&it.encoded)),
+            abroad: Arc::new(Abroad::new(selection)),
+            notes: selection.notes.clone().into(),
+        })
+    }
+}
+
+impl Entry {
+    /// The same, when something else is wished.
+    fn outdated(&self) -> Self {
+        Entry {
+            as_wished: false,
+            ..self.clone()
         }
     }
-    let nodes = snapshot.nodes.iter().filter_map(|node| {
-        let class = snapshot.classes.get(&node.class)?;
-        Some((class.name.as_str(), node.arch?, node.firmware?))
+}
+
+/// Packages that one of two catalogs has and the other has not, or otherwise.
+fn changed_packages<'a>(old: &'a Snapshot, new: &'a Snapshot) -> BTreeSet<&'a PackageRef> {
+    let differs = |(name, builds): &(&PackageRef, _)| old.packages.get(name) != Some(*builds);
+    let added = new.packages.iter().filter(differs).map(|(name, _)| name);
+    let gone = old
+        .packages
+        .keys()
+        .filter(|name| !new.packages.contains_key(name));
+    added.chain(gone).collect()
+}
+
+/// Whether nothing that a manifest is made of has changed.
+fn is_untouched(old: &Snapshot, new: &Subject<'_>, changed: &BTreeSet<&PackageRef>) -> bool {
+    let same_class = old.classes.get(&new.class.name) == Some(new.class);
+    let apart = new.node.and_then(|it| it.apart.as_deref());
+    let before = new.node.and_then(|it| old.node(&it.name));
+    let same_node = before.and_then(|it| it.apart.as_deref()) == apart;
+    same_class && same_node && (changed.is_empty() || !names_any(new.class, new.node, changed))
+}
+
+fn names_any(class: &Class, node: Option<&Node>, changed: &BTreeSet<&PackageRef>) -> bool {
+    let own = node.and_then(|it| it.apart.as_deref());
+    let own = own.into_iter().flat_map(|it| &it.packages);
+    let own = own.filter_map(|it| {
+        Some(PackageRef {
+            name: it.name.clone(),
+            version: it.version.clone()?,
+        })
     });
-    all.extend(nodes);
-    all.sort_unstable();
-    all.dedup();
+    class
+        .packages
+        .iter()
+        .any(|it| changed.contains(&it.package))
+        || own.into_iter().any(|it| changed.contains(&it))
+}
+
+/// Every class with every architecture and firmware it has an image for, or a node of; and every
+/// node that is set apart.
+fn everybody(snapshot: &Snapshot) -> BTreeMap<Who, Subject<'_>> {
+    let mut all = BTreeMap::new();
+    let mut add = |class, node: Option<_>, arch, firmware| {
+        let who = who(class, node, arch, firmware);
+        let subject = Subject {
+            class,
+            node,
+            arch,
+            firmware,
+        };
+        all.insert(who, subject);
+    };
+    for class in snapshot.classes.values() {
+        for (arch, firmware) in kinds(class) {
+            add(class, None, arch, firmware);
+        }
+    }
+    let mut of_nodes = BTreeSet::new();
+    for node in &snapshot.nodes {
+        let known = node.arch.zip(node.firmware);
+        let Some(class) = snapshot.classes.get(&node.class) else {
+            continue;
+        };
+        if node.apart.is_some() {
+            for (arch, firmware) in kinds(class).chain(known) {
+                add(class, Some(node), arch, firmware);
+            }
+        } else if let Some((arch, firmware)) = known
+            && of_nodes.insert((&class.name, arch, firmware))
+        {
+            add(class, None, arch, firmware);
+        }
+    }
     all
 }
 
-fn encode(
-    snapshot: &Snapshot,
-    class: &str,
-    arch: Arch,
-    firmware: Firmware,
-) -> Result<Encoded, Vec<Problem>> {
-    let manifest = manifest_for(snapshot, class, arch, firmware)?;
-    Encoded::new(manifest).map_err(|error| {
-        vec![Problem {
-            scope: Scope::Class {
-                class: class.to_owned(),
-                arch,
-            },
-            text: format!("its manifest cannot be written: {error}"),
-        }]
+fn who(class: &Class, node: Option<&Node>, arch: Arch, firmware: Firmware) -> Who {
+    Who {
+        class: class.name.clone(),
+        node: node.map(|it| it.name.clone()),
+        arch,
+        firmware,
+    }
+}
+
+/// The kinds of machines that a class has boot images for.
+fn kinds(class: &Class) -> impl Iterator<Item = (Arch, Firmware)> + '_ {
+    class.images.iter().flat_map(|(arch, boot)| {
+        let bios = boot.loader.bios_core.map(|_| (*arch, Firmware::Bios));
+        std::iter::once((*arch, Firmware::Uefi)).chain(bios)
     })
 }

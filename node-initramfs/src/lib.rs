@@ -14,7 +14,7 @@
 //! | [`link`] | the line to the master: the verify protocol on a socket |
 //! | [`net`], [`rtnetlink`] | DHCP on every card, and what it gives |
 //! | [`modules`] | kernel modules: which ones, in which order |
-//! | [`run`] | the running node; [`supervise`] is the supervisor, decided purely |
+//! | [`run`] | the running node; [`supervise`] is the supervisor, decided purely; [`limits`] |
 //! | [`timetable`] | how long each part of a boot took |
 //! | [`mounts`], [`kernel`], [`console`], [`sys`] | the kernel's side of things |
 
@@ -26,6 +26,7 @@ pub mod generation;
 pub mod http;
 pub mod install;
 pub mod kernel;
+pub mod limits;
 pub mod link;
 pub mod modules;
 pub mod mounts;

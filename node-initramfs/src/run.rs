@@ -20,6 +20,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::console::Console;
+use crate::limits;
 use crate::link::{Answer, Link};
 use crate::mounts::Initramfs;
 use crate::net::{Net, timeout};
@@ -321,6 +322,6 @@ fn spawn(process: &Process) -> io::Result<i32> {
             command.env(key, value);
         }
     }
-    let child = command.spawn()?;
+    let child = limits::with(&process.limits, || command.spawn())?;
     i32::try_from(child.id()).map_err(io::Error::other)
 }

@@ -232,6 +232,8 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests {
+    use bootd_protocol::manifest::{ProcessKind, Readiness};
+
     use super::*;
 
     const NOW: Duration = Duration::from_secs(1);
@@ -243,6 +245,9 @@ mod tests {
             argv: vec!["/bin/true".into()],
             env: vec![],
             restart,
+            kind: ProcessKind::Simple,
+            readiness: Readiness::Started,
+            limits: [].into(),
         }
     }
 

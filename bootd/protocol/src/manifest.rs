@@ -4,6 +4,10 @@
 //! wish always has the same bytes and so the same digest. It names no node: all nodes of one
 //! class, architecture and firmware share one manifest.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -135,7 +139,92 @@ pub struct Process {
     pub env: Vec<String>,
     /// What happens when it ends.
     pub restart: Restart,
+    /// Who deals with a change of what it uses.
+    #[serde(skip_serializing_if = "is_default", default)]
+    pub kind: ProcessKind,
+    /// When it counts as ready.
+    #[serde(skip_serializing_if = "is_default", default)]
+    pub readiness: Readiness,
+    /// Resource limits by the names of `prlimit(1)`, in its units: soft and hard ones alike.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub limits: BTreeMap<String, u64>,
 }
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Who deals with a change of what a process uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessKind {
+    /// `init` does: it restarts the process.
+    #[default]
+    Simple,
+    /// The process does, once it is told.
+    SelfManaging,
+}
+
+/// When a process counts as ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Readiness {
+    /// Once it runs.
+    #[default]
+    Started,
+    /// Once it has sent `READY=1` (`sd_notify(3)`).
+    Notify,
+    /// Once this TCP port accepts.
+    Tcp(u16),
+    /// Once this path is there.
+    Path(String),
+}
+
+impl FromStr for Readiness {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "it is started, notify, tcp:PORT or path:/FILE";
+        match text.split_once(':') {
+            None if text == "started" => Ok(Readiness::Started),
+            None if text == "notify" => Ok(Readiness::Notify),
+            Some(("tcp", port)) => port.parse().map(Readiness::Tcp).map_err(|_| wrong),
+            Some(("path", path)) if is_clean_path(path) => Ok(Readiness::Path(path.to_owned())),
+            _ => Err(wrong),
+        }
+    }
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Readiness::Started => f.write_str("started"),
+            Readiness::Notify => f.write_str("notify"),
+            Readiness::Tcp(port) => write!(f, "tcp:{port}"),
+            Readiness::Path(path) => write!(f, "path:{path}"),
+        }
+    }
+}
+
+/// The names that [`Process::limits`] may have: those of `prlimit(1)`.
+pub const LIMITS: [&str; 16] = [
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
 
 /// What happens when a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,14 +10,14 @@ use catalog::served::Served;
 
 pub(super) fn check(catalog: &Catalog, deep: bool) -> Result<ExitCode> {
     let snapshot = catalog.snapshot()?;
-    let served = Served::default().next(&snapshot);
+    let served = Served::first(&snapshot);
     let mut wrong: Vec<String> = catalog.schema_drift()?;
     wrong.extend(served.problems().iter().map(ToString::to_string));
 
     let manifests: Vec<_> = served.all().collect();
     let blobs = manifests
         .iter()
-        .flat_map(|(_, _, _, encoded)| encoded.manifest.blobs());
+        .flat_map(|(_, encoded)| encoded.manifest.blobs());
     let blobs: BTreeSet<Digest> = blobs.map(|blob| blob.sha256).collect();
     for digest in &blobs {
         if deep {
@@ -44,6 +44,9 @@ pub(super) fn check(catalog: &Catalog, deep: bool) -> Result<ExitCode> {
     }
     for sentence in &wrong {
         println!("{sentence}");
+    }
+    for note in served.notes() {
+        println!("Note: {note}");
     }
     if !wrong.is_empty() {
         return Ok(ExitCode::from(3));

@@ -1,17 +1,13 @@
 //! `explain`: which rule, class and list gave a machine what it has, and what lost.
 
 use anyhow::{Result, bail};
-use bootd_protocol::identity::{Arch, Firmware};
-use bootd_protocol::manifest::{Content, PackageRef};
 use catalog::Catalog;
 use catalog::identify::{Identity, KnownBy, Match, columns, differences, match_node, passed};
-use catalog::select::{build_for, manifest_for, merge_files};
-use catalog::served::Encoded;
-use catalog::snapshot::{Action, Class, KeyPolicy, Mode, Node, Package, Rule, Snapshot, Unknown};
+use catalog::snapshot::{Action, Mode, Node, Rule, Snapshot, Unknown};
 use catalog::state::NodeState;
 
 use super::nodes::{key, states};
-use super::table::table;
+use super::software;
 
 pub(super) fn explain(catalog: &Catalog, what: &super::Explain) -> Result<()> {
     let snapshot = catalog.snapshot()?;
@@ -108,9 +104,13 @@ fn explain_rule(
     }
     match &rule.action {
         Action::Ignore => Ok(()),
-        Action::Enrol { class } | Action::Hold { class } => {
-            explain_class(snapshot, class, what.arch, what.firmware, what.files)
-        }
+        Action::Enrol { class } | Action::Hold { class } => software::explain(
+            snapshot,
+            class,
+            None,
+            (what.arch, what.firmware),
+            what.files,
+        ),
     }
 }
 
@@ -151,7 +151,13 @@ fn explain_node(
     let (arch, firmware) = state.map_or((None, None), observed);
     let arch = what.arch.or(node.arch).or(arch);
     let firmware = what.firmware.or(node.firmware).or(firmware);
-    explain_class(snapshot, &node.class, arch, firmware, what.files)?;
+    software::explain(
+        snapshot,
+        &node.class,
+        Some(node),
+        (arch, firmware),
+        what.files,
+    )?;
     if let Some(failed) = state.and_then(|state| state.failed) {
         println!("Manifest {failed} failed on it.");
     }
@@ -160,99 +166,4 @@ fn explain_node(
         None => println!("It runs nothing yet."),
     }
     Ok(())
-}
-
-fn explain_class(
-    snapshot: &Snapshot,
-    name: &str,
-    arch: Option<Arch>,
-    firmware: Option<Firmware>,
-    files: bool,
-) -> Result<()> {
-    let Some(class) = snapshot.classes.get(name) else {
-        bail!("there is no class {name:?}");
-    };
-    let policy = match class.key_policy {
-        KeyPolicy::Open => "at once",
-        KeyPolicy::Approval => "after `catalog approve NODE`",
-    };
-    println!("Class {name}: keys are bound {policy}.");
-    let Some(arch) = arch else {
-        println!("Its architecture is not known: what it gets depends on that (--arch).");
-        return Ok(());
-    };
-    let firmware = firmware.unwrap_or(Firmware::Uefi);
-    print_packages(snapshot, class, arch, files);
-    if let Some(boot) = class.images.get(&arch) {
-        println!(
-            "Boot image for {arch}: {} {} (table class_image).",
-            boot.name, boot.version
-        );
-    }
-    match manifest_for(snapshot, name, arch, firmware) {
-        Ok(manifest) => {
-            let encoded = Encoded::new(manifest)?;
-            println!("Manifest for {arch} and {firmware}: {}", encoded.digest);
-        }
-        Err(problems) => {
-            println!(
-                "There is no new manifest for {arch} and {firmware}; the last good one stays:"
-            );
-            for problem in problems {
-                println!("  {}", problem.text);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn print_packages(snapshot: &Snapshot, class: &Class, arch: Arch, files: bool) {
-    println!("Packages for {arch} (table class_package), first wins:");
-    let builds: Vec<(&PackageRef, &Package)> = class
-        .packages
-        .iter()
-        .filter_map(|package| Some((package, build_for(snapshot, package, arch)?)))
-        .collect();
-    let won = merge_files(&builds);
-    let mut packages = table(&[
-        "  PACKAGE",
-        "VERSION",
-        "BUILD",
-        "FILES",
-        "LOST TO EARLIER ONES",
-    ]);
-    for package in &class.packages {
-        let found = builds
-            .iter()
-            .enumerate()
-            .find(|(_, (name, _))| *name == package);
-        let (build, count, lost) = match found {
-            None => ("missing", String::new(), String::new()),
-            Some((index, (_, build))) => {
-                let wins = won.values().filter(|won| won.winner == index).count();
-                let lost = build.files.len() - wins;
-                (
-                    build.arch.map_or("all", Arch::name),
-                    wins.to_string(),
-                    lost.to_string(),
-                )
-            }
-        };
-        let name = format!("  {}", package.name);
-        packages.add_row([name, package.version.clone(), build.to_owned(), count, lost]);
-    }
-    println!("{packages}");
-    if files {
-        for (path, won) in &won {
-            let owner = builds
-                .get(won.winner)
-                .map_or("?", |(package, _)| &package.name);
-            let kind = match &won.file.content {
-                Content::Regular(blob) => blob.sha256.short(),
-                Content::Symlink(target) => format!("-> {target}"),
-                Content::Directory(_) => "directory".into(),
-            };
-            println!("  {path}  {kind}  from {owner}");
-        }
-    }
 }

@@ -78,7 +78,7 @@ pub(super) fn install(catalog: &mut Catalog, composite: &Path) -> Result<()> {
     print_report(&report);
 
     let snapshot = catalog.snapshot()?;
-    for problem in Served::default().next(&snapshot).problems() {
+    for problem in Served::first(&snapshot).problems() {
         eprintln!("problem: {problem}");
     }
     Ok(())

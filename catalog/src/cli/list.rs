@@ -43,14 +43,14 @@ fn print_packages(snapshot: &Snapshot) {
     let mut packages = table(&["PACKAGE", "VERSION", "FOR", "FILES", "PROCESSES", "CLASSES"]);
     for (package, builds) in &snapshot.packages {
         let users = snapshot.classes.values();
-        let users = users.filter(|class| class.packages.contains(package));
+        let users = users.filter(|class| class.packages.iter().any(|it| it.package == *package));
         let users: Vec<&str> = users.map(|class| class.name.as_str()).collect();
         for build in builds {
             packages.add_row([
                 package.name.clone(),
                 package.version.clone(),
                 build.arch.map_or("all", Arch::name).to_owned(),
-                build.files.len().to_string(),
+                build.modules.len().to_string(),
                 build.processes.len().to_string(),
                 users.join(" "),
             ]);
@@ -98,8 +98,24 @@ fn print_class(snapshot: &Snapshot, class: &Class) {
     for (arch, boot) in &class.images {
         println!("  boots {} {} on {arch}", boot.name, boot.version);
     }
-    for package in &class.packages {
-        println!("  has   {} {}", package.name, package.version);
+    for listed in &class.packages {
+        let free = if listed.position.is_none() {
+            " (placed by what it needs)"
+        } else {
+            ""
+        };
+        println!(
+            "  has   {} {}{free}",
+            listed.package.name, listed.package.version
+        );
+    }
+    for (feature, wanted) in &class.features {
+        let asks = if *wanted {
+            "asks for"
+        } else {
+            "does not ask for"
+        };
+        println!("  {asks} {feature}");
     }
     println!();
 }

@@ -7,6 +7,7 @@ mod leases;
 mod list;
 mod nodes;
 mod setup;
+mod software;
 mod table;
 
 use std::net::Ipv4Addr;

@@ -23,7 +23,7 @@ struct Joined<'a> {
 
 pub(super) fn nodes(catalog: &Catalog, as_json: bool) -> Result<()> {
     let snapshot = catalog.snapshot()?;
-    let served = Served::default().next(&snapshot);
+    let served = Served::first(&snapshot);
     let joined = join(&snapshot, &served, states(catalog)?);
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     if as_json {
@@ -75,7 +75,7 @@ fn join<'a>(
 
 /// The manifest that a node should have, if its row says what it is.
 pub(super) fn wanted<'a>(served: &'a Served, node: &Node) -> Option<&'a Encoded> {
-    let wanted = served.wanted(&node.class, node.arch?, node.firmware?)?;
+    let wanted = served.wanted(&node.class, Some(&node.name), node.arch?, node.firmware?)?;
     Some(wanted.as_ref())
 }
 

@@ -1,6 +1,6 @@
 //! The rows of a composite, written in one transaction that the caller holds.
 
-use bootd_protocol::manifest::{BlobRef, Content, File, Process, Restart};
+use bootd_protocol::manifest::{BlobRef, Content, File, Process, ProcessKind, Restart};
 use rusqlite::{OptionalExtension as _, ToSql, Transaction, params};
 
 use super::format::{BootImage, Class, Composite, Network, Package, Rule};
@@ -130,7 +130,7 @@ fn rows_of(db: &Transaction<'_>, id: i64) -> rusqlite::Result<Vec<String>> {
         SELECT json_array(path, kind, mode, uid, gid, sha256, target) FROM package_file
         WHERE package_id = ?1
         UNION ALL
-        SELECT json_array(position, name, argv, env, restart) FROM package_process
+        SELECT json_array(position, name, argv, env, restart, kind, readiness, limits) FROM package_process
         WHERE package_id = ?1";
     db.prepare_cached(query)?
         .query_map([id], |row| row.get(0))?
@@ -164,11 +164,29 @@ fn insert_process(
         Restart::Never => "never",
     };
     let json = |texts: &[String]| serde_json::Value::from(texts).to_string();
-    let insert = "INSERT INTO package_process (package_id, position, name, argv, env, restart)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let (argv, env) = (json(&process.argv), json(&process.env));
+    let kind = match process.kind {
+        ProcessKind::Simple => "simple",
+        ProcessKind::SelfManaging => "self-managing",
+    };
+    let limits = process.limits.iter();
+    let limits: serde_json::Map<_, _> = limits
+        .map(|(name, value)| (name.clone(), (*value).into()))
+        .collect();
+    let insert = "INSERT INTO package_process
+                      (package_id, position, name, argv, env, restart, kind, readiness, limits)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     db.prepare_cached(insert)?
-        .execute(params![id, position, process.name, argv, env, restart])
+        .execute(params![
+            id,
+            position,
+            process.name,
+            json(&process.argv),
+            json(&process.env),
+            restart,
+            kind,
+            process.readiness.to_string(),
+            serde_json::Value::from(limits).to_string(),
+        ])
         .map(|_| ())
 }
 

@@ -216,6 +216,9 @@ fn package(
             .map(|(key, value)| format!("{key}={value}"))
             .collect(),
         restart: process.restart,
+        kind: process.kind,
+        readiness: process.readiness,
+        limits: process.limits,
     };
     Ok(format::Package {
         processes: source.processes.into_iter().map(process).collect(),

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bootd_protocol::identity::Arch;
-use bootd_protocol::manifest::Restart;
-use serde::Deserialize;
+use bootd_protocol::manifest::{ProcessKind, Readiness, Restart};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::format;
 
@@ -194,6 +195,20 @@ pub struct Process {
     /// What happens when it ends; `always` if absent.
     #[serde(default = "always")]
     pub restart: Restart,
+    /// `simple` or `self-managing`.
+    #[serde(default)]
+    pub kind: ProcessKind,
+    /// `started`, `notify`, `tcp:PORT` or `path:/FILE`.
+    #[serde(default, deserialize_with = "readiness")]
+    pub readiness: Readiness,
+    /// Resource limits by the names of `prlimit(1)`.
+    #[serde(default)]
+    pub limits: BTreeMap<String, u64>,
+}
+
+fn readiness<'de, D: Deserializer<'de>>(text: D) -> Result<Readiness, D::Error> {
+    let text = String::deserialize(text)?;
+    text.parse().map_err(D::Error::custom)
 }
 
 fn always() -> Restart {

@@ -1,7 +1,9 @@
 //! The whole catalog in memory: immutable, without SQLite, what bootd decides from.
 
+mod list;
 mod network;
 mod option;
+mod package;
 pub(crate) mod read;
 mod words;
 
@@ -13,8 +15,10 @@ use std::time::Duration;
 pub use bootd_protocol::boot_choice::{BootBy, UefiLoader};
 pub use bootd_protocol::dhcp::server::{Bootp, DhcpOption, Mode};
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
-use bootd_protocol::manifest::{Boot, File, PackageRef, Policy, Process};
+use bootd_protocol::manifest::{Boot, PackageRef, Policy};
 
+pub use list::{Apart, Features, Listed, NodePackage};
+pub use package::{Api, Library, Module, ModuleType, Package, RelationKind, Relations, Side};
 pub use words::{Unknown, Word};
 
 use crate::keys::PublicKey;
@@ -127,8 +131,10 @@ pub struct Class {
     pub key_policy: KeyPolicy,
     /// What its nodes do when things are not as usual.
     pub policy: Policy,
-    /// First wins; base packages last.
-    pub packages: Vec<PackageRef>,
+    /// By position; those without one come last.
+    pub packages: Vec<Listed>,
+    /// What its nodes ask for.
+    pub features: Features,
     /// One boot image for each architecture.
     pub images: BTreeMap<Arch, Boot>,
     /// How long its nodes' leases last; `None`: as their network says.
@@ -146,17 +152,6 @@ pub enum KeyPolicy {
     Open,
     /// After the operator approved it.
     Approval,
-}
-
-/// One build of one version of a package.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Package {
-    /// `None`: for all architectures.
-    pub arch: Option<Arch>,
-    /// Sorted by path.
-    pub files: Vec<File>,
-    /// In the order in which they start.
-    pub processes: Vec<Process>,
 }
 
 /// What happens to machines that are no nodes yet.
@@ -235,6 +230,8 @@ pub struct Node {
     pub boot_by: Option<BootBy>,
     /// Sorted by code. They win over the class's and the network's.
     pub options: Vec<DhcpOption>,
+    /// In what its software differs from its class's; `None`: in nothing.
+    pub apart: Option<Box<Apart>>,
 }
 
 /// Something in the catalog that makes no sense, in words.
@@ -256,6 +253,13 @@ pub enum Scope {
         /// The architecture.
         arch: Arch,
     },
+    /// This node for this architecture gets no new manifest.
+    Node {
+        /// The node.
+        node: String,
+        /// The architecture.
+        arch: Arch,
+    },
     /// This row of this table is left out, or is good for less than it says.
     Row {
         /// The table.
@@ -269,6 +273,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.scope {
             Scope::Class { class, arch } => write!(f, "class {class} on {arch}: ")?,
+            Scope::Node { node, arch } => write!(f, "node {node} on {arch}: ")?,
             Scope::Row { table, name } => write!(f, "{table} {name}: ")?,
         }
         f.write_str(&self.text)

@@ -9,17 +9,15 @@ use std::time::Duration;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::Arch;
-use bootd_protocol::manifest::{
-    BlobRef, Boot, Content, Empty, File, ForeignDisk, Loader, OnSilence, PackageRef, Policy,
-    Process, Restart,
-};
+use bootd_protocol::manifest::{BlobRef, Boot, ForeignDisk, Loader, OnSilence, Policy};
 use rusqlite::{Connection, Row};
 
-use super::network;
 use super::option::{self, Options};
 use super::{
-    Action, BootBy, Class, KeyPolicy, Node, Package, Problem, Rule, Scope, Snapshot, Word as _,
+    Action, Apart, BootBy, Class, Features, KeyPolicy, Node, Problem, Rule, Scope, Snapshot,
+    Word as _,
 };
+use super::{list, network, package};
 use crate::keys::parse_key;
 
 /// The whole catalog. The caller holds a transaction, so that all tables are of one moment.
@@ -27,14 +25,15 @@ pub(crate) fn snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
     let mut problems = Vec::new();
     let generation: i64 = db.query_row("SELECT value FROM generation", [], |row| row.get(0))?;
     let mut options = option::read(db, &mut problems)?;
+    let mut apart = list::apart(db)?;
     let mut snapshot = Snapshot {
         generation: generation.unsigned_abs(),
         networks: network::read(db, &mut options, &mut problems)?,
         classes: classes(db, &mut options, &mut problems)?,
-        packages: packages(db, &mut problems)?,
+        packages: package::read(db, &mut problems)?,
         rules: good_rows(db, "rule", RULES, &mut problems, rule)?,
         nodes: good_rows(db, "node", NODES, &mut problems, |row| {
-            node(row, &mut options)
+            node(row, &mut options, &mut apart)
         })?,
         ..Snapshot::default()
     };
@@ -150,11 +149,16 @@ fn rule(row: &Row<'_>) -> rusqlite::Result<RowResult<Rule>> {
 
 const NODES: &str = "SELECT * FROM node ORDER BY name";
 
-fn node(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<Node>> {
+fn node(
+    row: &Row<'_>,
+    options: &mut Options,
+    apart: &mut HashMap<String, Box<Apart>>,
+) -> rusqlite::Result<RowResult<Node>> {
     let name: String = row.get("name")?;
     let key: Option<String> = row.get("public_key")?;
     Ok(Ok(Node {
         options: options.take("node", &name),
+        apart: apart.remove(&name),
         name,
         mac: row_try!(parsed(row, "mac")?),
         uuid: row_try!(parsed(row, "uuid")?),
@@ -180,17 +184,7 @@ fn classes(
         .into_iter()
         .map(|class| (class.name.clone(), class))
         .collect();
-    let packages =
-        "SELECT class, package, version FROM class_package ORDER BY class, position, package";
-    each(db, packages, |row| {
-        if let Some(class) = classes.get_mut(&row.get::<_, String>(0)?) {
-            class.packages.push(PackageRef {
-                name: row.get(1)?,
-                version: row.get(2)?,
-            });
-        }
-        Ok(())
-    })?;
+    list::fill_classes(db, &mut classes)?;
     for (class, arch, boot) in good_rows(db, "boot image of class", IMAGES, problems, image)? {
         if let Some(class) = classes.get_mut(&class) {
             class.images.insert(arch, boot);
@@ -227,6 +221,7 @@ fn class(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<Cla
             disk: row.get("disk")?,
         },
         packages: Vec::new(),
+        features: Features::new(),
         images: BTreeMap::new(),
         lease: lease.map(|seconds| Duration::from_secs(seconds.into())),
         boot_by: row_try!(word(row, "boot_by", BootBy::ALL, BootBy::name)?),
@@ -266,7 +261,11 @@ fn image(row: &Row<'_>) -> rusqlite::Result<RowResult<(String, Arch, Boot)>> {
 }
 
 /// A blob by the columns of its digest and its size.
-fn blob(row: &Row<'_>, digest: &str, size: &str) -> rusqlite::Result<RowResult<Option<BlobRef>>> {
+pub(super) fn blob(
+    row: &Row<'_>,
+    digest: &str,
+    size: &str,
+) -> rusqlite::Result<RowResult<Option<BlobRef>>> {
     let sha256: Option<Digest> = row_try!(parsed(row, digest)?);
     let size: Option<i64> = row.get(size)?;
     Ok(match (sha256, size) {
@@ -281,107 +280,14 @@ fn blob(row: &Row<'_>, digest: &str, size: &str) -> rusqlite::Result<RowResult<O
     })
 }
 
-fn packages(
-    db: &Connection,
-    problems: &mut Vec<Problem>,
-) -> rusqlite::Result<BTreeMap<PackageRef, Vec<Package>>> {
-    let mut files = by_package(db, "package_file", FILES, problems, file)?;
-    let mut processes = by_package(db, "package_process", PROCESSES, problems, process)?;
-    let mut packages: BTreeMap<PackageRef, Vec<Package>> = BTreeMap::new();
-    each(
-        db,
-        "SELECT id, name, version, arch FROM package ORDER BY id",
-        |row| {
-            let id: i64 = row.get(0)?;
-            let arch: String = row.get(3)?;
-            let key = PackageRef {
-                name: row.get(1)?,
-                version: row.get(2)?,
-            };
-            packages.entry(key).or_default().push(Package {
-                // The schema knows the four values; `all` is the one that is no architecture.
-                arch: arch.parse().ok(),
-                files: files.remove(&id).unwrap_or_default(),
-                processes: processes.remove(&id).unwrap_or_default(),
-            });
-            Ok(())
-        },
-    )?;
-    Ok(packages)
-}
-
-/// Rows grouped by their column `package_id`, in the order of the query.
-fn by_package<T>(
-    db: &Connection,
-    table: &'static str,
-    query: &str,
-    problems: &mut Vec<Problem>,
-    read: impl Fn(&Row<'_>) -> rusqlite::Result<RowResult<T>>,
-) -> rusqlite::Result<HashMap<i64, Vec<T>>> {
-    let rows = good_rows(db, table, query, problems, |row| {
-        let id: i64 = row.get("package_id")?;
-        Ok(read(row)?.map(|value| (id, value)))
-    })?;
-    let mut groups: HashMap<i64, Vec<T>> = HashMap::new();
-    for (id, value) in rows {
-        groups.entry(id).or_default().push(value);
-    }
-    Ok(groups)
-}
-
-const FILES: &str = "
-    SELECT f.path, f.package_id, f.kind, f.mode, f.uid, f.gid, f.sha256, f.target, b.size
-    FROM package_file f LEFT JOIN blob b ON b.sha256 = f.sha256
-    ORDER BY f.package_id, f.path";
-
-fn file(row: &Row<'_>) -> rusqlite::Result<RowResult<File>> {
-    let content = match row.get::<_, String>("kind")?.as_str() {
-        "file" => match row_try!(blob(row, "sha256", "size")?) {
-            Some(blob) => Content::Regular(blob),
-            None => return Ok(Err("a file without sha256".into())),
-        },
-        "link" => Content::Symlink(row.get("target")?),
-        "dir" => Content::Directory(Empty {}),
-        other => return Ok(Err(format!("kind is {other:?}"))),
-    };
-    Ok(Ok(File {
-        path: row.get("path")?,
-        mode: row.get("mode")?,
-        uid: row.get("uid")?,
-        gid: row.get("gid")?,
-        content,
-    }))
-}
-
-const PROCESSES: &str = "
-    SELECT pp.name, pp.package_id, p.name AS package, pp.argv, pp.env, pp.restart
-    FROM package_process pp JOIN package p ON p.id = pp.package_id
-    ORDER BY pp.package_id, pp.position, pp.name";
-
-fn process(row: &Row<'_>) -> rusqlite::Result<RowResult<Process>> {
-    let restart = match row.get::<_, String>("restart")?.as_str() {
-        "always" => Restart::Always,
-        "on-failure" => Restart::OnFailure,
-        "never" => Restart::Never,
-        other => return Ok(Err(format!("restart is {other:?}"))),
-    };
-    Ok(Ok(Process {
-        name: row.get("name")?,
-        package: row.get("package")?,
-        argv: row_try!(texts(row, "argv")?),
-        env: row_try!(texts(row, "env")?),
-        restart,
-    }))
-}
-
 /// A JSON array of text.
-fn texts(row: &Row<'_>, column: &str) -> rusqlite::Result<RowResult<Vec<String>>> {
+pub(super) fn texts(row: &Row<'_>, column: &str) -> rusqlite::Result<RowResult<Vec<String>>> {
     let json: String = row.get(column)?;
     Ok(serde_json::from_str(&json)
         .map_err(|error| format!("{column} is not a JSON array of text: {error}")))
 }
 
-fn each(
+pub(super) fn each(
     db: &Connection,
     query: &str,
     mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,

@@ -122,11 +122,11 @@ fn class_text(wanted: Digest) -> String {
     format!(
         "Class web: keys are bound after `catalog approve NODE`.
 Packages for x86_64 (table class_package), first wins:
-  PACKAGE  VERSION  BUILD  FILES  LOST TO EARLIER ONES
-  site     1.0      all    1      0
-  base     1        all    1      1
+  PACKAGE  VERSION  BUILD  FROM               FILES  LOST TO EARLIER ONES
+  site     1.0      all    class, position 1  1      0
+  base     1        all    class, position 2  1      1
   /bin/httpd  {httpd}  from base
-  /srv/index  {index}  from site
+  /srv/index  {index}  from site, over base
 Boot image for x86_64: debian 6.1 (table class_image).
 Manifest for x86_64 and uefi: {wanted}"
     )
@@ -142,8 +142,8 @@ fn enrol(catalog: &mut Catalog) -> Digest {
     };
     let rule = catalog.snapshot().unwrap().rules[0].clone();
     assert_eq!(catalog.enrol(&rule, &identity).unwrap(), NODE);
-    let served = Served::default().next(&catalog.snapshot().unwrap());
-    let wanted = served.wanted("web", Arch::X86_64, Firmware::Uefi);
+    let served = Served::first(&catalog.snapshot().unwrap());
+    let wanted = served.wanted("web", None, Arch::X86_64, Firmware::Uefi);
     wanted.unwrap().digest
 }
 
@@ -250,9 +250,9 @@ fn check_tells_all_that_is_wrong() {
     assert_eq!(code, 3);
     assert_eq!(
         told,
-        "class web on x86_64: process httpd of package base starts /bin/gone, which no package of the class has
+        "class web on x86_64: process httpd of package base starts /bin/gone, which no package of the list has
 class web on aarch64: it has no boot image for aarch64: insert one into class_image
-class web on aarch64: process httpd of package base starts /bin/gone, which no package of the class has
+class web on aarch64: process httpd of package base starts /bin/gone, which no package of the list has
 node far: its address 10.1.0.7 is in none of the networks, so it is never given"
     );
 

@@ -7,6 +7,7 @@ mod common;
 mod composite;
 mod docs;
 mod killed;
+mod lists;
 mod networks;
 mod refused;
 mod schema;

@@ -426,7 +426,7 @@ fn opens_what_it_made_and_nothing_else() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} was made by a newer bootd (schema 7, this program knows 2): use that version, \
+            "{} was made by a newer bootd (schema 7, this program knows 3): use that version, \
              or restore the copy that was made before the upgrade",
             made.db_path().display()
         )

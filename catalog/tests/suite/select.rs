@@ -54,7 +54,7 @@ fn says_everything_that_is_wrong_with_a_class() {
             "class web on x86_64: boot image old 5 has no loader for BIOS machines",
             "class web on x86_64: package arm 1 is not there for x86_64: install it, or give the class another version",
             "class web on x86_64: package site has /srv/index, but package spare makes /srv a link",
-            "class web on x86_64: process httpd of package base starts /bin/nothing, which no package of the class has",
+            "class web on x86_64: process httpd of package base starts /bin/nothing, which no package of the list has",
         ]
     );
     let snapshot = catalog.snapshot().unwrap();
@@ -74,11 +74,20 @@ fn a_broken_class_keeps_its_last_good_manifest_and_the_others_go_on() {
          INSERT INTO class_package VALUES ('db', 1, 'site', '1.0');
          INSERT INTO class_image VALUES ('db', 'x86_64', 'debian', '6.1');",
     );
-    let first = Served::default().next(&catalog.snapshot().unwrap());
+    let before = catalog.snapshot().unwrap();
+    let first = Served::first(&before);
     assert_eq!(first.problems(), []);
-    let wanted = |served: &Served, class| served.wanted(class, X86, Firmware::Uefi).unwrap().digest;
+    let wanted = |served: &Served, class| {
+        served
+            .wanted(class, None, X86, Firmware::Uefi)
+            .unwrap()
+            .digest
+    };
     assert_eq!(
-        first.wanted("web", X86, Firmware::Bios).unwrap().digest,
+        first
+            .wanted("web", None, X86, Firmware::Bios)
+            .unwrap()
+            .digest,
         wanted(&first, "web")
     );
 
@@ -87,7 +96,7 @@ fn a_broken_class_keeps_its_last_good_manifest_and_the_others_go_on() {
         "UPDATE class_package SET version = '2.0' WHERE class = 'db';
          UPDATE package_process SET argv = '[\"/gone\"]';",
     );
-    let second = first.next(&catalog.snapshot().unwrap());
+    let second = first.next(&before, &catalog.snapshot().unwrap());
     assert_eq!(wanted(&second, "web"), wanted(&first, "web"));
     assert_ne!(wanted(&second, "db"), wanted(&first, "db"));
     assert_eq!(second.problems().len(), 1);

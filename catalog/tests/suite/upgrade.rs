@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 const CATALOG_1: &str = include_str!("fixtures/catalog-1.sql");
+const CATALOG_2: &str = include_str!("fixtures/catalog-2.sql");
 const STATE_1: &str = include_str!("fixtures/state-1.sql");
 
 /// What an operator may have added.
@@ -25,11 +26,16 @@ const STALE: &str = "
     INSERT INTO network (name, subnet) VALUES ('wide', '10.0.0.0/8'), ('odd', '999.0.0.0/8');";
 
 fn version_1(more: &str) -> TempDir {
+    older(CATALOG_1, more)
+}
+
+/// A state directory whose catalog an older version made.
+fn older(schema: &str, more: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     Catalog::create(dir.path()).unwrap();
     let path = dir.path().join("catalog.db");
     std::fs::remove_file(&path).unwrap();
-    make(&path, &format!("{CATALOG_1} {} {more}", fixture()));
+    make(&path, &format!("{schema} {} {more}", fixture()));
     dir
 }
 
@@ -52,6 +58,7 @@ fn rows(path: &Path) -> Vec<String> {
         let query = format!("SELECT '{table}: ' || json_array({columns}) FROM {table}");
         all.extend(names(&db, &query));
     }
+    all.sort();
     all
 }
 
@@ -63,7 +70,13 @@ fn names(db: &Connection, query: &str) -> Vec<String> {
 
 #[test]
 fn an_upgraded_catalog_is_as_a_new_one_with_the_old_rows() {
-    let dir = version_1("");
+    for (version, schema) in [(1, CATALOG_1), (2, CATALOG_2)] {
+        upgrades(version, schema);
+    }
+}
+
+fn upgrades(version: u32, schema: &str) {
+    let dir = older(schema, "");
     let path = dir.path().join("catalog.db");
     let before = rows(&path);
     assert!(before.len() > 20, "{before:?}");
@@ -71,7 +84,10 @@ fn an_upgraded_catalog_is_as_a_new_one_with_the_old_rows() {
     let catalog = Catalog::open(dir.path()).unwrap();
     assert_eq!(catalog.schema_drift().unwrap(), [""; 0]);
     assert_eq!(rows(&path), before);
-    assert_eq!(rows(&dir.path().join("catalog.db.version-1")), before);
+    assert_eq!(
+        rows(&dir.path().join(format!("catalog.db.version-{version}"))),
+        before
+    );
 
     let fresh = dir.path().join("fresh.db");
     drop(schema::create(&fresh).unwrap());

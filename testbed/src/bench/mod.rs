@@ -121,9 +121,9 @@ impl Bench {
         let members: Vec<Member> = (0..nodes).map(Member::new).collect();
         insert(&state.join("catalog.db"), &members)?;
         let opened = Catalog::open(&state)?;
-        let served = Served::default().next(&opened.snapshot()?);
+        let served = Served::first(&opened.snapshot()?);
         let wanted = served
-            .wanted(CLASS, Arch::X86_64, Firmware::Uefi)
+            .wanted(CLASS, None, Arch::X86_64, Firmware::Uefi)
             .context("the class has a manifest")?
             .digest;
         let key = SecretKey::from_seed(&opened.master_key()?.seed());

@@ -67,7 +67,7 @@ pub(in crate::e2e) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
 /// What the class of the release should have, on UEFI machines.
 fn wanted(state: &Path) -> Result<Arc<Encoded>> {
     let snapshot = Catalog::open(state)?.snapshot()?;
-    let served = Served::default().next(&snapshot);
-    let wanted = served.wanted("web", Arch::X86_64, Firmware::Uefi);
+    let served = Served::first(&snapshot);
+    let wanted = served.wanted("web", None, Arch::X86_64, Firmware::Uefi);
     wanted.cloned().context("class web has a manifest")
 }

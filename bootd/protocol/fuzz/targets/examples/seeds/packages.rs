@@ -4,7 +4,7 @@ use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::Arch;
 use bootd_protocol::manifest::{
     BlobRef, Boot, Content, Empty, FORMAT, File, ForeignDisk, Loader, Manifest, OnSilence,
-    PackageRef, Policy, Process, Restart,
+    PackageRef, Policy, Process, ProcessKind, Readiness, Restart,
 };
 use catalog::composite::format::{
     ARTIFACT_TYPE, BootImage, CONFIG_TYPE, Class, Composite, Descriptor, Index, MANIFEST_TYPE,
@@ -47,6 +47,9 @@ fn processes() -> Vec<Process> {
         argv: vec!["/bin/sh".into(), "-c".into(), "é\u{1f600}".into()],
         env: vec!["A=b".into()],
         restart: Restart::Always,
+        kind: ProcessKind::Simple,
+        readiness: Readiness::Started,
+        limits: std::collections::BTreeMap::new(),
     }]
 }
 

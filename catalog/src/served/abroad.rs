@@ -1,0 +1,205 @@
+//! What packages say about the nodes of other classes, checked over all manifests.
+
+use std::collections::BTreeMap;
+
+use bootd_protocol::identity::{Arch, Firmware};
+
+use super::{Entry, Who};
+use crate::relation::Relation;
+use crate::select::Selection;
+use crate::snapshot::{Problem, RelationKind, Scope};
+
+/// What a manifest's packages are and stand for, and what they say about other nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Abroad {
+    offers: Vec<(String, Option<String>)>,
+    says: Vec<Says>,
+}
+
+/// What one package says about the nodes of a class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Says {
+    /// Name and version.
+    package: String,
+    kind: RelationKind,
+    relation: Relation,
+    class: String,
+}
+
+impl Abroad {
+    pub(super) fn new(selection: &Selection<'_>) -> Self {
+        let mut abroad = Abroad::default();
+        for package in &selection.packages {
+            let offers = package.offers();
+            let offers =
+                offers.map(|(name, version)| (name.to_owned(), version.map(str::to_owned)));
+            abroad.offers.extend(offers);
+            for it in &package.build.relations {
+                let Some(class) = &it.on_class else { continue };
+                if it
+                    .for_arch
+                    .is_none_or(|arch| arch == selection.subject.arch)
+                {
+                    abroad.says.push(Says {
+                        package: format!("{} {}", package.name, package.version),
+                        kind: it.kind,
+                        relation: it.relation.clone(),
+                        class: class.clone(),
+                    });
+                }
+            }
+        }
+        abroad
+    }
+
+    fn satisfies(&self, relation: &Relation) -> bool {
+        let admits =
+            |(name, version): &(String, Option<String>)| relation.admits(name, version.as_deref());
+        self.offers.iter().any(admits)
+    }
+
+    /// What it has in place of what is meant.
+    fn instead(&self, relation: &Relation) -> String {
+        let means = |name: &str| relation.alternatives.iter().any(|it| it.name == name);
+        let near = self.offers.iter().filter(|(name, _)| means(name));
+        let near: Vec<String> = near
+            .map(|(name, version)| format!("{name} {}", version.as_deref().unwrap_or_default()))
+            .collect();
+        match near.is_empty() {
+            true => "has none of it".into(),
+            false => format!("has {}", near.join(" and ")),
+        }
+    }
+}
+
+impl Says {
+    /// Whether it is content with what nodes of its class have.
+    fn holds(&self, other: &Abroad) -> bool {
+        other.satisfies(&self.relation) == (self.kind == RelationKind::Needs)
+    }
+
+    fn complaint(&self, class: &str, other: &str) -> String {
+        let verb = match self.kind {
+            RelationKind::Conflicts => "conflicts with",
+            RelationKind::Needs | RelationKind::Provides | RelationKind::Upgrades => "needs",
+        };
+        format!(
+            "package {} of class {class} {verb} {} on class {} (table package_relation), {other}",
+            self.package, self.relation, self.class
+        )
+    }
+}
+
+/// Takes back what would break a promise between classes: both sides go on with what they had.
+/// Where there is nothing to go back to, the one that says so gets nothing. Gives back why.
+pub(super) fn settle(
+    entries: &mut BTreeMap<Who, Entry>,
+    last_good: &BTreeMap<Who, Entry>,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    // Every round takes something back for good, so there are no more rounds than entries.
+    while let Some(broken) = first_broken(entries) {
+        problems.push(Problem {
+            scope: scope(&broken.who),
+            text: broken.text.clone(),
+        });
+        let mut went_back = false;
+        for who in std::iter::once(&broken.who).chain(&broken.other) {
+            went_back |= go_back(entries, last_good, who);
+        }
+        if !went_back {
+            entries.remove(&broken.who);
+        }
+    }
+    problems
+}
+
+/// A promise that does not hold.
+struct Broken {
+    who: Who,
+    /// With whom; `None`: nobody is there.
+    other: Option<Who>,
+    text: String,
+}
+
+fn first_broken(entries: &BTreeMap<Who, Entry>) -> Option<Broken> {
+    entries.iter().find_map(|(who, entry)| {
+        let mut says = entry.abroad.says.iter();
+        says.find_map(|it| broken(who, it, entries))
+    })
+}
+
+fn broken(who: &Who, says: &Says, entries: &BTreeMap<Who, Entry>) -> Option<Broken> {
+    let mut others = of_class(entries, &says.class).peekable();
+    if others.peek().is_none() && says.kind == RelationKind::Needs {
+        let text = says.complaint(
+            &who.class,
+            "which does not exist or has no manifest: make it right first",
+        );
+        return Some(Broken {
+            who: who.clone(),
+            other: None,
+            text,
+        });
+    }
+    let (other, entry) = others.find(|(_, entry)| !says.holds(&entry.abroad))?;
+    let name = match &other.node {
+        Some(node) => format!("node {node} on {}", other.arch),
+        None => format!("class {} on {}", other.class, other.arch),
+    };
+    let instead = entry.abroad.instead(&says.relation);
+    let text = says.complaint(
+        &who.class,
+        &format!("but {name} {instead}: both keep what they have"),
+    );
+    Some(Broken {
+        who: who.clone(),
+        other: Some(other.clone()),
+        text,
+    })
+}
+
+/// Everybody of a class; they stand together in the order of [`Who`].
+fn of_class<'a>(
+    entries: &'a BTreeMap<Who, Entry>,
+    class: &'a str,
+) -> impl Iterator<Item = (&'a Who, &'a Entry)> {
+    let first = Who {
+        class: class.to_owned(),
+        node: None,
+        arch: Arch::X86_64,
+        firmware: Firmware::Bios,
+    };
+    entries
+        .range(first..)
+        .take_while(move |(who, _)| who.class == class)
+}
+
+/// Whether there was something else to go back to.
+fn go_back(
+    entries: &mut BTreeMap<Who, Entry>,
+    last_good: &BTreeMap<Who, Entry>,
+    who: &Who,
+) -> bool {
+    let (Some(entry), Some(before)) = (entries.get_mut(who), last_good.get(who)) else {
+        return false;
+    };
+    let changed = entry.abroad != before.abroad || entry.encoded.digest != before.encoded.digest;
+    if changed {
+        *entry = before.outdated();
+    }
+    changed
+}
+
+fn scope(who: &Who) -> Scope {
+    match &who.node {
+        Some(node) => Scope::Node {
+            node: node.clone(),
+            arch: who.arch,
+        },
+        None => Scope::Class {
+            class: who.class.clone(),
+            arch: who.arch,
+        },
+    }
+}

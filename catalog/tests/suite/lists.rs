@@ -1,0 +1,447 @@
+//! Package lists: nodes set apart, order, features, and what packages say about each other.
+
+use crate::common::{catalog, digest, sql};
+use bootd_protocol::identity::{Arch, Firmware};
+use bootd_protocol::manifest::Manifest;
+use catalog::Catalog;
+use catalog::select::{Selection, Subject, select};
+use catalog::served::Served;
+use catalog::snapshot::Snapshot;
+
+const X86: Arch = Arch::X86_64;
+
+/// What node n1 of class web gets.
+fn selected(snapshot: &Snapshot) -> Selection<'_> {
+    let subject = Subject {
+        class: &snapshot.classes["web"],
+        node: snapshot.node("n1"),
+        arch: X86,
+        firmware: Firmware::Uefi,
+    };
+    select(snapshot, subject)
+}
+
+/// Its packages, as "name version".
+fn list(catalog: &Catalog) -> Vec<String> {
+    let snapshot = catalog.snapshot().unwrap();
+    let selection = selected(&snapshot);
+    let packages = selection.packages.iter();
+    packages
+        .map(|it| format!("{} {}", it.name, it.version))
+        .collect()
+}
+
+fn problems(catalog: &Catalog) -> Vec<String> {
+    let snapshot = catalog.snapshot().unwrap();
+    let selection = selected(&snapshot);
+    selection.problems.iter().map(ToString::to_string).collect()
+}
+
+fn left_out(catalog: &Catalog) -> Vec<String> {
+    let snapshot = catalog.snapshot().unwrap();
+    let selection = selected(&snapshot);
+    let gone = selection.left_out.iter();
+    gone.map(|it| format!("{} {}: {}", it.name, it.version, it.why))
+        .collect()
+}
+
+/// A package without files, in class web, with relations as (kind, relation).
+fn add(catalog: &Catalog, name: &str, version: &str, position: &str, relations: &[(&str, &str)]) {
+    sql(
+        catalog,
+        &format!(
+            "INSERT INTO package (name, version, arch) VALUES ('{name}', '{version}', 'all');
+             INSERT INTO class_package VALUES ('web', {position}, '{name}', '{version}');"
+        ),
+    );
+    for (kind, relation) in relations {
+        relate(catalog, name, kind, relation, "");
+    }
+}
+
+fn relate(catalog: &Catalog, name: &str, kind: &str, relation: &str, on_class: &str) {
+    sql(
+        catalog,
+        &format!(
+            "INSERT INTO package_relation (package_id, kind, relation, on_class)
+             SELECT id, '{kind}', '{relation}', '{on_class}' FROM package WHERE name = '{name}'"
+        ),
+    );
+}
+
+#[test]
+fn a_node_is_set_apart_by_rows() {
+    let (_dir, catalog) = catalog();
+    assert_eq!(list(&catalog), ["site 1.0", "base 1"]);
+    sql(
+        &catalog,
+        "INSERT INTO node_package VALUES ('n1', NULL, 'site', '2.0'), ('n1', 9, 'spare', '1')",
+    );
+    assert_eq!(list(&catalog), ["site 2.0", "base 1", "spare 1"]);
+    sql(
+        &catalog,
+        "UPDATE node_package SET position = 0 WHERE package = 'spare'",
+    );
+    assert_eq!(list(&catalog), ["spare 1", "site 2.0", "base 1"]);
+    sql(
+        &catalog,
+        "UPDATE node_package SET version = NULL WHERE package = 'site'",
+    );
+    assert_eq!(list(&catalog), ["spare 1", "base 1"]);
+    assert_eq!(
+        left_out(&catalog),
+        ["site 1.0: the node's row says so (table node_package)"]
+    );
+    sql(
+        &catalog,
+        "UPDATE node SET packages = 'own'; UPDATE node_package SET version = '2.0' WHERE package = 'site'",
+    );
+    assert_eq!(list(&catalog), ["site 2.0", "spare 1"]);
+    // Others of its class are not concerned.
+    let served = Served::first(&catalog.snapshot().unwrap());
+    let wanted = |node| -> &Manifest {
+        &served
+            .wanted("web", node, X86, Firmware::Uefi)
+            .unwrap()
+            .manifest
+    };
+    assert_eq!(wanted(None).packages.len(), 2);
+    assert_eq!(wanted(Some("n2")), wanted(None));
+    assert_eq!(wanted(Some("n1")).packages[1].name, "spare");
+    assert_eq!(wanted(Some("n1")).class, "web");
+}
+
+#[test]
+fn a_node_apart_without_a_good_list_does_not_get_its_classs() {
+    let (_dir, catalog) = catalog();
+    sql(
+        &catalog,
+        "INSERT INTO package (name, version, arch) VALUES ('arm', '1', 'aarch64');
+         INSERT INTO node_package VALUES ('n1', 1, 'arm', '1')",
+    );
+    let served = Served::first(&catalog.snapshot().unwrap());
+    assert!(
+        served
+            .wanted("web", Some("n1"), X86, Firmware::Uefi)
+            .is_none()
+    );
+    assert!(
+        served
+            .wanted("web", Some("n2"), X86, Firmware::Uefi)
+            .is_some()
+    );
+    assert_eq!(
+        served.problems()[0].to_string(),
+        "node n1 on x86_64: package arm 1 is not there for x86_64: install it, or give the node another version"
+    );
+}
+
+#[test]
+fn what_has_no_position_stands_before_what_it_needs() {
+    let (_dir, catalog) = catalog();
+    add(
+        &catalog,
+        "app",
+        "1",
+        "NULL",
+        &[("needs", "lib"), ("needs", "base")],
+    );
+    add(&catalog, "lib", "1", "NULL", &[("needs", "base")]);
+    add(&catalog, "free", "1", "NULL", &[]);
+    assert_eq!(
+        list(&catalog),
+        ["free 1", "site 1.0", "app 1", "lib 1", "base 1"]
+    );
+    assert_eq!(problems(&catalog), [""; 0]);
+
+    relate(&catalog, "lib", "needs", "app", "");
+    assert_eq!(
+        problems(&catalog),
+        [
+            "class web on x86_64: packages app, lib need each other in a circle, and have no position: give them one (UPDATE class_package SET position = …)"
+        ]
+    );
+    sql(
+        &catalog,
+        "UPDATE class_package SET position = 5 WHERE package IN ('app', 'lib')",
+    );
+    assert_eq!(
+        problems(&catalog),
+        [""; 0],
+        "with a position, a circle does no harm"
+    );
+}
+
+#[test]
+fn upgrades_stand_before_what_they_upgrade_and_go_with_it() {
+    let (_dir, catalog) = catalog();
+    add(
+        &catalog,
+        "site-fix",
+        "1.0.1",
+        "9",
+        &[("upgrades", "site (>= 1.0, << 2)")],
+    );
+    add(
+        &catalog,
+        "fix-fix",
+        "1",
+        "10",
+        &[("upgrades", "site-fix (= 1.0.1)")],
+    );
+    assert_eq!(
+        list(&catalog),
+        ["fix-fix 1", "site-fix 1.0.1", "site 1.0", "base 1"]
+    );
+    sql(
+        &catalog,
+        "UPDATE class_package SET version = '2.0' WHERE package = 'site'",
+    );
+    assert_eq!(list(&catalog), ["site 2.0", "base 1"]);
+    assert_eq!(
+        left_out(&catalog),
+        [
+            "site-fix 1.0.1: it upgrades site (>= 1.0, << 2), which the list does not have",
+            "fix-fix 1: it upgrades site-fix (= 1.0.1), which the list does not have",
+        ]
+    );
+    add(&catalog, "a", "1", "20", &[("upgrades", "b")]);
+    add(&catalog, "b", "1", "21", &[("upgrades", "a")]);
+    let problems = problems(&catalog);
+    assert!(
+        problems[0].contains("packages b, a upgrade each other in a circle"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn needs_and_conflicts_are_told_in_words() {
+    let (_dir, catalog) = catalog();
+    add(
+        &catalog,
+        "shop",
+        "1.4",
+        "0",
+        &[
+            ("needs", "base (>= 2)"),
+            ("needs", "mail | news"),
+            ("conflicts", "site (<< 2)"),
+        ],
+    );
+    assert_eq!(
+        problems(&catalog),
+        [
+            "class web on x86_64: package shop 1.4 needs base (>= 2), but the list has base 1: give it another version",
+            "class web on x86_64: package shop 1.4 needs mail | news, which no package of the list is or provides: put one into the list",
+            "class web on x86_64: package shop 1.4 conflicts with site (<< 2), which site 1.0 is: take one of them out of the list",
+        ]
+    );
+    sql(
+        &catalog,
+        "UPDATE class_package SET version = '2.0' WHERE package = 'site';
+         UPDATE package_relation SET for_arch = 'aarch64' WHERE relation = 'mail | news';",
+    );
+    relate(&catalog, "site", "provides", "base (= 2.5)", "");
+    assert_eq!(problems(&catalog), [""; 0]);
+    sql(
+        &catalog,
+        "UPDATE package_relation SET relation = 'base' WHERE kind = 'provides'",
+    );
+    assert_eq!(
+        problems(&catalog),
+        [
+            "class web on x86_64: package shop 1.4 needs base (>= 2), but the list has base without a version in site and base 1: give it another version"
+        ]
+    );
+}
+
+#[test]
+fn features_pick_packages_and_files() {
+    let (_dir, catalog) = catalog();
+    let [a, b] = ['a', 'b'].map(digest);
+    add(&catalog, "debug", "1", "0", &[]);
+    sql(
+        &catalog,
+        &format!(
+            "UPDATE package SET function = 'debugging' WHERE name = 'debug';
+             INSERT INTO package_file (package_id, path, kind, mode, sha256, arch, function) VALUES
+                 (4, '/etc/conf', 'file', 420, '{a}', 'all', ''),
+                 (4, '/etc/conf', 'file', 384, '{a}', 'aarch64', ''),
+                 (4, '/etc/conf', 'file', 292, '{b}', 'x86_64', ''),
+                 (4, '/etc/conf', 'file', 256, '{b}', 'all', 'routing'),
+                 (4, '/etc/only', 'file', 420, '{a}', 'all', 'routing');
+             INSERT INTO class_package VALUES ('web', 5, 'spare', '1');"
+        ),
+    );
+    let modes = || -> Vec<(String, u32)> {
+        let snapshot = catalog.snapshot().unwrap();
+        let selection = selected(&snapshot);
+        assert_eq!(selection.problems, []);
+        let files = selection.files.iter();
+        let files = files.filter(|(path, _)| path.starts_with("/etc"));
+        files
+            .map(|(path, won)| ((*path).to_owned(), won.module.file.mode))
+            .collect()
+    };
+    assert_eq!(modes(), [("/etc/conf".into(), 0o444)]);
+    assert_eq!(list(&catalog), ["site 1.0", "base 1", "spare 1"]);
+    assert_eq!(
+        left_out(&catalog),
+        ["debug 1: it is for nodes that ask for feature debugging"]
+    );
+    sql(
+        &catalog,
+        "INSERT INTO feature (scope, owner, feature) VALUES
+             ('class', 'web', 'routing'), ('node', 'n1', 'debugging')",
+    );
+    assert_eq!(
+        modes(),
+        [("/etc/conf".into(), 0o400), ("/etc/only".into(), 0o644)]
+    );
+    assert_eq!(list(&catalog)[0], "debug 1");
+    sql(
+        &catalog,
+        "INSERT INTO feature VALUES ('node', 'n1', 'routing', 0)",
+    );
+    assert_eq!(
+        modes(),
+        [("/etc/conf".into(), 0o444)],
+        "the node's word goes first"
+    );
+}
+
+#[test]
+fn nobody_wins_a_path_by_chance() {
+    let (_dir, catalog) = catalog();
+    let a = digest('a');
+    sql(
+        &catalog,
+        &format!(
+            "INSERT INTO class_package VALUES ('web', 1, 'spare', '1');
+             INSERT INTO package_file (package_id, path, kind, mode, sha256, function) VALUES
+                 (4, '/srv/index', 'file', 256, '{a}', ''),
+                 (4, '/x', 'file', 256, '{a}', 'one'), (4, '/x', 'file', 256, '{a}', 'two');
+             INSERT INTO feature (scope, owner, feature) VALUES
+                 ('class', 'web', 'one'), ('class', 'web', 'two');"
+        ),
+    );
+    assert_eq!(
+        problems(&catalog),
+        [
+            "class web on x86_64: package spare 1 has /x for feature one and for feature two, and both are asked for: leave one out (table feature)",
+            "class web on x86_64: packages site 1.0 and spare 1 both have /srv/index, and both stand at position 1: give one of them another position",
+        ]
+    );
+}
+
+#[test]
+fn interfaces_hold_and_missing_libraries_are_noted() {
+    let (_dir, catalog) = catalog();
+    sql(
+        &catalog,
+        "INSERT INTO package_api VALUES (3, '/bin/httpd', 'consumes', 'routes/1');
+         INSERT INTO package_library VALUES (3, '/bin/httpd', 'libc.so.6', 'direct'),
+                                            (3, '/bin/gone', 'libm.so.6', 'direct');",
+    );
+    assert_eq!(
+        problems(&catalog),
+        [
+            "class web on x86_64: /bin/httpd of package base 1 uses the interface routes/1, which no package of the list provides (table package_api)"
+        ]
+    );
+    sql(
+        &catalog,
+        "INSERT INTO package_api VALUES (1, '/srv/index', 'provides', 'routes/1')",
+    );
+    assert_eq!(problems(&catalog), [""; 0]);
+    let snapshot = catalog.snapshot().unwrap();
+    assert_eq!(
+        selected(&snapshot).notes[0].text,
+        "/bin/httpd of package base 1 needs the library libc.so.6, which no package of the list has"
+    );
+}
+
+/// Classes web and back; web's site needs db (>= 2) on back.
+fn two_classes() -> (tempfile::TempDir, Catalog) {
+    let (dir, catalog) = catalog();
+    sql(
+        &catalog,
+        "INSERT INTO class (name) VALUES ('back');
+         INSERT INTO class_image VALUES ('back', 'x86_64', 'debian', '6.1');
+         INSERT INTO package (name, version, arch) VALUES ('db', '1', 'all'), ('db', '2.1', 'all');
+         INSERT INTO class_package VALUES ('back', 1, 'db', '2.1');",
+    );
+    relate(&catalog, "site", "needs", "db (>= 2)", "back");
+    (dir, catalog)
+}
+
+#[test]
+fn what_other_classes_need_is_not_taken_away() {
+    let (_dir, catalog) = two_classes();
+    let good = catalog.snapshot().unwrap();
+    let first = Served::first(&good);
+    assert_eq!(first.problems(), []);
+    let digests = |served: &Served| {
+        ["web", "back"].map(|class| {
+            let wanted = served.wanted(class, None, X86, Firmware::Uefi);
+            wanted.map(|it| it.digest)
+        })
+    };
+
+    sql(
+        &catalog,
+        "UPDATE class_package SET version = '1' WHERE class = 'back'",
+    );
+    let broken = catalog.snapshot().unwrap();
+    let second = first.next(&good, &broken);
+    assert_eq!(digests(&second), digests(&first));
+    let complaint = "class web on x86_64: package site 1.0 of class web needs db (>= 2) on class back (table package_relation), but class back on x86_64 has db 1: both keep what they have";
+    assert_eq!(second.problems()[0].to_string(), complaint);
+
+    // Something else is edited: the promise is still broken, and still told.
+    sql(
+        &catalog,
+        "UPDATE class SET comment = 'x' WHERE name = 'idle'",
+    );
+    let later = catalog.snapshot().unwrap();
+    let third = second.next(&broken, &later);
+    assert_eq!(digests(&third), digests(&first));
+    assert_eq!(third.problems(), second.problems());
+
+    // A master that starts with this has nothing to go back to: the one that asks gets nothing.
+    let fresh = Served::first(&later);
+    assert_eq!(digests(&fresh)[0], None);
+    assert!(digests(&fresh)[1].is_some());
+
+    sql(
+        &catalog,
+        "UPDATE class_package SET version = '2.1' WHERE class = 'back'",
+    );
+    let mended = third.next(&later, &catalog.snapshot().unwrap());
+    assert_eq!(mended.problems(), []);
+    assert_eq!(digests(&mended), digests(&first));
+
+    sql(&catalog, "DELETE FROM class WHERE name = 'back'");
+    let alone = mended.next(&later, &catalog.snapshot().unwrap());
+    let text = alone.problems()[0].to_string();
+    assert!(
+        text.contains("which does not exist or has no manifest"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_node_apart_counts_for_its_class() {
+    let (_dir, catalog) = two_classes();
+    let good = catalog.snapshot().unwrap();
+    let first = Served::first(&good);
+    sql(
+        &catalog,
+        "INSERT INTO node (name, mac, class, arch, firmware)
+             VALUES ('db1', '52:54:00:00:00:09', 'back', 'x86_64', 'uefi');
+         INSERT INTO node_package VALUES ('db1', NULL, 'db', '1');",
+    );
+    let second = first.next(&good, &catalog.snapshot().unwrap());
+    let text = second.problems()[0].to_string();
+    assert!(text.contains("but node db1 on x86_64 has db 1"), "{text}");
+}
