@@ -20,10 +20,13 @@
 //! | `upgrade` | a database of an older version becomes one of this version |
 //! | [`state`] | `state.db`: leases, presence, events |
 //! | [`keys`] | the master's key |
+//! | [`elf`] | what an ELF file says of itself; the libraries that a tree's programs need |
+//! | [`signature`] | the change signature of a module: has it changed in substance? |
 
 pub mod blobs;
 pub mod composite;
 pub mod edit;
+pub mod elf;
 pub mod error;
 pub mod identify;
 pub mod keys;
@@ -31,6 +34,7 @@ pub mod relation;
 pub mod schema;
 pub mod select;
 pub mod served;
+pub mod signature;
 pub mod snapshot;
 pub mod state;
 pub mod store;
