@@ -210,6 +210,29 @@ impl Catalog {
         Ok(())
     }
 
+    /// Lets a class have a package in this version; one that it does not list is added, placed by
+    /// what it needs.
+    ///
+    /// # Errors
+    /// What the schema refuses.
+    pub fn list_for_class(&mut self, class: &str, package: &str, version: &str) -> Result<()> {
+        let list = "INSERT INTO class_package (class, package, version) VALUES (?1, ?2, ?3)
+                    ON CONFLICT (class, package) DO UPDATE SET version = excluded.version";
+        self.write(|db| db.execute(list, [class, package, version]))?;
+        Ok(())
+    }
+
+    /// Lets a node have a package in this version, whatever its class has.
+    ///
+    /// # Errors
+    /// What the schema refuses.
+    pub fn list_for_node(&mut self, node: &str, package: &str, version: &str) -> Result<()> {
+        let list = "INSERT INTO node_package (node, package, version) VALUES (?1, ?2, ?3)
+                    ON CONFLICT (node, package) DO UPDATE SET version = excluded.version";
+        self.write(|db| db.execute(list, [node, package, version]))?;
+        Ok(())
+    }
+
     /// Trusts a minisign public key (its 56 characters) under a name; a name's older key goes.
     ///
     /// # Errors

@@ -17,6 +17,7 @@
 //! | [`version`], [`relation`] | versions in order, and what packages say about each other |
 //! | [`watch`] | has somebody edited the catalog? |
 //! | [`edit`] | the few rows that bootd writes: new nodes, their keys |
+//! | [`trial`] | what an edit would do, seen on a copy |
 //! | `upgrade` | a database of an older version becomes one of this version |
 //! | [`state`] | `state.db`: leases, presence, events |
 //! | [`keys`] | the master's key |
@@ -38,6 +39,7 @@ pub mod signature;
 pub mod snapshot;
 pub mod state;
 pub mod store;
+pub mod trial;
 mod upgrade;
 pub mod version;
 pub mod watch;

@@ -226,6 +226,20 @@ pub const LIMITS: [&str; 16] = [
     "stack",
 ];
 
+/// Whether all limits have names that there are.
+///
+/// # Errors
+/// The first that has not, in words.
+pub fn check_limits(limits: &BTreeMap<String, u64>) -> Result<(), String> {
+    match limits.keys().find(|name| !LIMITS.contains(&name.as_str())) {
+        Some(unknown) => {
+            let known = LIMITS.join(", ");
+            Err(format!("limits names {unknown:?}; there are {known}"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// What happens when a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use bootd_protocol::verify::key::PublicKey;
 use catalog::Catalog;
 use catalog::composite::compose;
-use catalog::composite::install::{Change, Report};
+use catalog::composite::install::{Change, Item, Report};
 use catalog::composite::sign;
 use catalog::served::Served;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -85,16 +85,7 @@ pub(super) fn install(catalog: &mut Catalog, composite: &Path) -> Result<()> {
 }
 
 fn print_report(report: &Report) {
-    let mut table = table(&["", "KIND", "NAME"]);
-    for item in &report.items {
-        let change = match item.change {
-            Change::New => "new",
-            Change::Changed => "changed",
-            Change::Same => "same",
-        };
-        table.add_row([change, item.kind, &item.name]);
-    }
-    println!("{table}");
+    print_items(&report.items);
     println!(
         "{} {} (release {}, signed by {}): {} new modules ({}), {} were here ({})",
         report.release.0,
@@ -106,4 +97,18 @@ fn print_report(report: &Report) {
         report.present.0,
         bytes(report.present.1),
     );
+}
+
+/// What is new, what changes, what is there just so.
+pub(super) fn print_items(items: &[Item]) {
+    let mut table = table(&["", "KIND", "NAME"]);
+    for item in items {
+        let change = match item.change {
+            Change::New => "new",
+            Change::Changed => "changed",
+            Change::Same => "same",
+        };
+        table.add_row([change, item.kind, &item.name]);
+    }
+    println!("{table}");
 }

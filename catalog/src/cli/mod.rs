@@ -1,11 +1,14 @@
 //! The command line: arguments, and which room does the work.
 
 mod check;
+mod diff;
 mod explain;
 mod install;
 mod leases;
 mod list;
 mod nodes;
+mod pack;
+mod regress;
 mod setup;
 mod software;
 mod table;
@@ -92,11 +95,25 @@ enum Command {
         #[arg(short, long)]
         master: Vec<PathBuf>,
     },
+    /// Make a composite with one package, from a directory, Debian packages or a description
+    #[command(after_help = PACK_EXAMPLE)]
+    Pack(Pack),
     /// Install a composite: all of it or nothing; the classes in it change at once
     Install {
         /// The composite
         composite: PathBuf,
+        /// Only show what it would change, and for which nodes
+        #[arg(long)]
+        dry_run: bool,
     },
+    /// Show what an edit would change, and for which nodes; nothing is written
+    #[command(after_help = DIFF_EXAMPLE)]
+    Diff {
+        /// The edit in SQL; `-` reads it from standard input
+        sql: String,
+    },
+    /// Go back to the version of a package before the one that is listed, or to the one given
+    Regress(Regress),
     /// Show the nodes: stage, since when, what they run and what they should run
     Nodes {
         /// As JSON
@@ -168,6 +185,54 @@ A release file:
   name = \"all\"
   class = \"web\"";
 
+const PACK_EXAMPLE: &str = "\
+Examples:
+  catalog pack site/ --name site --version 1.0 --prefix /srv/www -o site.composite --key release.key
+  catalog pack redis-server_7.0.15-1_amd64.deb -o redis.composite --key release.key
+  catalog pack nginx.toml -o nginx.composite --key release.key
+A description is what stands below [[package]] in a release file (`catalog compose --help`).";
+
+const DIFF_EXAMPLE: &str = "\
+Example:
+  catalog diff \"UPDATE class_package SET version='2.0' WHERE class='web' AND package='site'\"";
+
+#[derive(Debug, Args)]
+pub(crate) struct Pack {
+    /// A directory, Debian packages, or a description in TOML
+    #[arg(required = true)]
+    sources: Vec<PathBuf>,
+    /// Its name; for a Debian package, that one's name if absent
+    #[arg(long)]
+    name: Option<String>,
+    /// Its version; for a Debian package, that one's version if absent
+    #[arg(long)]
+    version: Option<String>,
+    /// Where a directory's files stand on the node
+    #[arg(long)]
+    prefix: Option<String>,
+    /// The composite to be written
+    #[arg(short, long)]
+    output: PathBuf,
+    /// The key that signs it
+    #[arg(short, long)]
+    key: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("whose").required(true).args(["class", "node"]))]
+pub(crate) struct Regress {
+    /// The package
+    package: String,
+    /// The version to go back to; the newest before the one that is listed if absent
+    version: Option<String>,
+    /// The class whose list changes
+    #[arg(long)]
+    class: Option<String>,
+    /// The node whose list changes
+    #[arg(long)]
+    node: Option<String>,
+}
+
 const EXPLAIN_EXAMPLE: &str = "\
 Examples:
   catalog explain node-123456
@@ -231,7 +296,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             key,
             master,
         } => install::compose(dir, &release, &output, &key, &master),
-        Command::Install { composite } => install::install(&mut open(dir)?, &composite),
+        Command::Pack(what) => pack::pack(&what),
+        Command::Install { composite, dry_run } => match dry_run {
+            true => diff::install(&open(dir)?, &composite),
+            false => install::install(&mut open(dir)?, &composite),
+        },
+        Command::Diff { sql } => return diff::diff(&open(dir)?, &sql),
+        Command::Regress(what) => regress::regress(&mut open(dir)?, &what),
         Command::Nodes { json } => nodes::nodes(&open(dir)?, json),
         Command::Explain(what) => explain::explain(&open(dir)?, &what),
         Command::Check { deep } => return check::check(&open(dir)?, deep),

@@ -96,6 +96,14 @@ pub enum ArchiveError {
         /// The path.
         path: String,
     },
+    /// A path that stands twice for the same nodes.
+    #[error("package {package} has the path {path:?} twice, or not in sorted order")]
+    Twice {
+        /// The package.
+        package: String,
+        /// The path.
+        path: String,
+    },
 }
 
 /// An open composite: where each member begins.
@@ -334,7 +342,15 @@ impl Archive {
 /// The description is signed, so this is for mistakes, not for attackers.
 fn check_paths(composite: &Composite) -> Result<(), ArchiveError> {
     for package in &composite.packages {
-        for file in &package.files {
+        let keys = package.modules.iter();
+        let keys = keys.map(|it| (&it.path, &it.arch, &it.function));
+        if let Some((later, _)) = keys.clone().skip(1).zip(keys).find(|(b, a)| b <= a) {
+            return Err(ArchiveError::Twice {
+                package: package.name.clone(),
+                path: later.0.clone(),
+            });
+        }
+        for file in &package.modules {
             let link_is_empty =
                 matches!(&file.content, Content::Symlink(target) if target.is_empty());
             if !is_clean_path(&file.path) || link_is_empty {

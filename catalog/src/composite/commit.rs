@@ -1,13 +1,17 @@
 //! The rows of a composite, written in one transaction that the caller holds.
 
-use bootd_protocol::manifest::{BlobRef, Content, File, Process, ProcessKind, Restart};
-use rusqlite::{OptionalExtension as _, ToSql, Transaction, params};
+mod package;
+mod upsert;
 
-use super::format::{BootImage, Class, Composite, Network, Package, Rule};
+use bootd_protocol::manifest::BlobRef;
+use rusqlite::{Transaction, params};
+
+use self::upsert::{replace, upsert};
+use super::format::{BootImage, Class, Composite, Node, Row, Update, Value, text};
 use super::install::{Change, Item};
 
 /// Writes everything; what is there just so is left alone.
-pub(super) fn commit(db: &Transaction<'_>, composite: &Composite) -> rusqlite::Result<Vec<Item>> {
+pub(crate) fn commit(db: &Transaction<'_>, composite: &Composite) -> rusqlite::Result<Vec<Item>> {
     let mut items = Vec::new();
     let mut item = |kind, name, change| items.push(Item { kind, name, change });
     for (sha256, size) in composite.blobs() {
@@ -23,285 +27,167 @@ pub(super) fn commit(db: &Transaction<'_>, composite: &Composite) -> rusqlite::R
     }
     for row in &composite.packages {
         let name = format!("{} {} ({})", row.name, row.version, row.arch);
-        item("package", name, package(db, row)?);
+        item("package", name, package::write(db, row)?);
     }
-    for row in &composite.classes {
-        item("class", row.name.clone(), class(db, row)?);
+    for it in &composite.classes {
+        item("class", text(&it.row, "name").to_owned(), class(db, it)?);
+    }
+    for it in &composite.networks {
+        let name = text(&it.row, "name");
+        let row = upsert(db, "network", &["name"], &it.row)?;
+        let options = options(db, "network", name, &it.options)?;
+        item("network", name.to_owned(), row.and(options));
     }
     for row in &composite.rules {
-        item("rule", row.name.clone(), rule(db, row)?);
+        let change = upsert(db, "rule", &["name"], row)?;
+        item("rule", text(row, "name").to_owned(), change);
     }
-    for row in &composite.networks {
-        item("network", row.name.clone(), network(db, row)?);
+    for it in &composite.nodes {
+        item("node", text(&it.row, "name").to_owned(), node(db, it)?);
+    }
+    for it in &composite.updates {
+        for (kind, name, change) in update(db, it)? {
+            item(kind, name, change);
+        }
     }
     Ok(items)
 }
 
-/// Inserts a row, or updates it where it differs. `keys` columns come first.
-fn upsert(
-    db: &Transaction<'_>,
-    table: &str,
-    keys: &[&str],
-    columns: &[&str],
-    values: &[&dyn ToSql],
-) -> rusqlite::Result<Change> {
-    let numbered = |from: usize, names: &[&str], between: &str| {
-        let terms = names.iter().enumerate();
-        let terms = terms.map(|(index, name)| format!("{name} IS ?{}", index + from));
-        terms.collect::<Vec<_>>().join(between)
-    };
-    let this = numbered(1, keys, " AND ");
-    let same = numbered(keys.len() + 1, columns, " AND ");
-    let query = format!("SELECT {same} FROM {table} WHERE {this}");
-    let found: Option<bool> = db
-        .prepare_cached(&query)?
-        .query_row(values, |row| row.get(0))
-        .optional()?;
-    let all: Vec<&str> = keys.iter().chain(columns).copied().collect();
-    let marks: Vec<String> = (1..=all.len()).map(|number| format!("?{number}")).collect();
-    let (all, marks) = (all.join(", "), marks.join(", "));
-    match found {
-        Some(true) => Ok(Change::Same),
-        Some(false) => {
-            let set = numbered(keys.len() + 1, columns, ", ").replace(" IS ", " = ");
-            db.execute(&format!("UPDATE {table} SET {set} WHERE {this}"), values)?;
-            Ok(Change::Changed)
-        }
-        None => {
-            db.execute(
-                &format!("INSERT INTO {table} ({all}) VALUES ({marks})"),
-                values,
-            )?;
-            Ok(Change::New)
+impl Change {
+    /// What became of something that has two parts.
+    fn and(self, other: Change) -> Change {
+        match (self, other) {
+            (Change::New, _) => Change::New,
+            (Change::Same, Change::Same) => Change::Same,
+            (Change::Changed | Change::Same, _) => Change::Changed,
         }
     }
 }
 
 fn boot_image(db: &Transaction<'_>, image: &BootImage) -> rusqlite::Result<Change> {
-    let digest = |blob: BlobRef| blob.sha256.to_string();
-    upsert(
-        db,
-        "boot_image",
-        &["name", "version", "arch"],
-        &["uki", "efi", "bios_boot", "bios_core"],
-        params![
-            image.name,
-            image.version,
-            image.arch.name(),
-            digest(image.uki),
-            digest(image.efi),
-            image.bios_boot.map(digest),
-            image.bios_core.map(digest),
-        ],
-    )
-}
-
-fn package(db: &Transaction<'_>, package: &Package) -> rusqlite::Result<Change> {
-    let key = params![package.name, package.version, package.arch];
-    let find = "SELECT id FROM package WHERE name = ?1 AND version = ?2 AND arch = ?3";
-    let found: Option<i64> = db.query_row(find, key, |row| row.get(0)).optional()?;
-    let id = match found {
-        Some(id) => id,
-        None => {
-            let insert = "INSERT INTO package (name, version, arch) VALUES (?1, ?2, ?3)";
-            db.execute(insert, key)?;
-            db.last_insert_rowid()
-        }
-    };
-    let before = rows_of(db, id)?;
-    db.execute("DELETE FROM package_file WHERE package_id = ?1", [id])?;
-    db.execute("DELETE FROM package_process WHERE package_id = ?1", [id])?;
-    for file in &package.files {
-        insert_file(db, id, file)?;
-    }
-    for (position, process) in (1i64..).zip(&package.processes) {
-        insert_process(db, id, position, process)?;
-    }
-    Ok(match found {
-        None => Change::New,
-        Some(_) if before == rows_of(db, id)? => Change::Same,
-        Some(_) => Change::Changed,
-    })
-}
-
-/// Everything that belongs to a package, as text to compare.
-fn rows_of(db: &Transaction<'_>, id: i64) -> rusqlite::Result<Vec<String>> {
-    let query = "
-        SELECT json_array(path, kind, mode, uid, gid, sha256, target) FROM package_file
-        WHERE package_id = ?1
-        UNION ALL
-        SELECT json_array(position, name, argv, env, restart, kind, readiness, limits) FROM package_process
-        WHERE package_id = ?1";
-    db.prepare_cached(query)?
-        .query_map([id], |row| row.get(0))?
-        .collect()
-}
-
-fn insert_file(db: &Transaction<'_>, id: i64, file: &File) -> rusqlite::Result<()> {
-    let (kind, sha256, target) = match &file.content {
-        Content::Regular(blob) => ("file", Some(blob.sha256.to_string()), None),
-        Content::Symlink(target) => ("link", None, Some(target)),
-        Content::Directory(_) => ("dir", None, None),
-    };
-    let insert = "INSERT INTO package_file (package_id, path, kind, mode, uid, gid, sha256, target)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    db.prepare_cached(insert)?
-        .execute(params![
-            id, file.path, kind, file.mode, file.uid, file.gid, sha256, target
-        ])
-        .map(|_| ())
-}
-
-fn insert_process(
-    db: &Transaction<'_>,
-    id: i64,
-    position: i64,
-    process: &Process,
-) -> rusqlite::Result<()> {
-    let restart = match process.restart {
-        Restart::Always => "always",
-        Restart::OnFailure => "on-failure",
-        Restart::Never => "never",
-    };
-    let json = |texts: &[String]| serde_json::Value::from(texts).to_string();
-    let kind = match process.kind {
-        ProcessKind::Simple => "simple",
-        ProcessKind::SelfManaging => "self-managing",
-    };
-    let limits = process.limits.iter();
-    let limits: serde_json::Map<_, _> = limits
-        .map(|(name, value)| (name.clone(), (*value).into()))
-        .collect();
-    let insert = "INSERT INTO package_process
-                      (package_id, position, name, argv, env, restart, kind, readiness, limits)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    db.prepare_cached(insert)?
-        .execute(params![
-            id,
-            position,
-            process.name,
-            json(&process.argv),
-            json(&process.env),
-            restart,
-            kind,
-            process.readiness.to_string(),
-            serde_json::Value::from(limits).to_string(),
-        ])
-        .map(|_| ())
+    let digest = |blob: BlobRef| Value::Text(blob.sha256.to_string());
+    let mut row = Row::from([
+        ("name".into(), Value::Text(image.name.clone())),
+        ("version".into(), Value::Text(image.version.clone())),
+        ("arch".into(), Value::Text(image.arch.name().into())),
+        ("uki".into(), digest(image.uki)),
+        ("efi".into(), digest(image.efi)),
+    ]);
+    let bios = [
+        ("bios_boot", image.bios_boot),
+        ("bios_core", image.bios_core),
+    ];
+    let bios = bios.map(|(column, blob)| Some((column.to_owned(), digest(blob?))));
+    row.extend(bios.into_iter().flatten());
+    upsert(db, "boot_image", &["name", "version", "arch"], &row)
 }
 
 fn class(db: &Transaction<'_>, class: &Class) -> rusqlite::Result<Change> {
-    let change = upsert(
-        db,
-        "class",
-        &["name"],
-        &[
-            "key_policy",
-            "on_silence",
-            "foreign_disk",
-            "disk",
-            "comment",
-        ],
-        params![
-            class.name,
-            class.key_policy,
-            class.on_silence,
-            class.foreign_disk,
-            class.disk,
-            class.comment,
-        ],
-    )?;
-    let before = lists_of(db, &class.name)?;
-    db.execute("DELETE FROM class_package WHERE class = ?1", [&class.name])?;
-    db.execute("DELETE FROM class_image WHERE class = ?1", [&class.name])?;
-    for (position, package) in (1i64..).zip(&class.packages) {
-        db.execute(
-            "INSERT INTO class_package (class, position, package, version) VALUES (?1, ?2, ?3, ?4)",
-            params![class.name, position, package.name, package.version],
-        )?;
-    }
-    for (arch, image) in &class.images {
-        db.execute(
-            "INSERT INTO class_image (class, arch, image, version) VALUES (?1, ?2, ?3, ?4)",
-            params![class.name, arch, image.name, image.version],
-        )?;
-    }
-    let lists_changed = before != lists_of(db, &class.name)?;
-    Ok(match change {
-        Change::Same if lists_changed => Change::Changed,
-        Change::New | Change::Changed | Change::Same => change,
-    })
+    let name = text(&class.row, "name");
+    let row = upsert(db, "class", &["name"], &class.row)?;
+    let packages = (1..).zip(&class.packages).map(|(position, package)| {
+        Row::from([
+            ("package".into(), Value::Text(package.name.clone())),
+            ("version".into(), Value::Text(package.version.clone())),
+            ("position".into(), Value::Number(position)),
+        ])
+    });
+    let packages: Vec<Row> = packages.collect();
+    let images = class.images.iter().map(|(arch, image)| {
+        Row::from([
+            ("arch".into(), Value::Text(arch.clone())),
+            ("image".into(), Value::Text(image.name.clone())),
+            ("version".into(), Value::Text(image.version.clone())),
+        ])
+    });
+    let images: Vec<Row> = images.collect();
+    let owner = [("class", name)];
+    Ok(row
+        .and(replace(db, "class_package", &owner, &packages)?)
+        .and(replace(db, "class_image", &owner, &images)?)
+        .and(features(db, "class", name, &class.features)?)
+        .and(options(db, "class", name, &class.options)?))
 }
 
-fn lists_of(db: &Transaction<'_>, class: &str) -> rusqlite::Result<Vec<String>> {
-    let query = "
-        SELECT text FROM (
-            SELECT json_array('package', package, version) AS text, position FROM class_package
-            WHERE class = ?1
-            UNION ALL
-            SELECT json_array('image', arch, image, version), 0 FROM class_image WHERE class = ?1
-        ) ORDER BY position, text";
-    db.prepare_cached(query)?
-        .query_map([class], |row| row.get(0))?
-        .collect()
+fn node(db: &Transaction<'_>, node: &Node) -> rusqlite::Result<Change> {
+    let name = text(&node.row, "name");
+    Ok(upsert(db, "node", &["name"], &node.row)?
+        .and(replace_said(
+            db,
+            "node_package",
+            &[("node", name)],
+            &node.list,
+        )?)
+        .and(features(db, "node", name, &node.features)?)
+        .and(options(db, "node", name, &node.options)?))
 }
 
-fn rule(db: &Transaction<'_>, rule: &Rule) -> rusqlite::Result<Change> {
-    upsert(
+fn features(
+    db: &Transaction<'_>,
+    scope: &str,
+    owner: &str,
+    features: &[String],
+) -> rusqlite::Result<Change> {
+    let row = |feature: &String| Row::from([("feature".into(), Value::Text(feature.clone()))]);
+    let rows: Vec<Row> = features.iter().map(row).collect();
+    replace_said(db, "feature", &[("scope", scope), ("owner", owner)], &rows)
+}
+
+fn options(
+    db: &Transaction<'_>,
+    scope: &str,
+    owner: &str,
+    rows: &[Row],
+) -> rusqlite::Result<Change> {
+    replace_said(
         db,
-        "rule",
-        &["name"],
-        &[
-            "priority",
-            "arch",
-            "firmware",
-            "mac_prefix",
-            "product",
-            "vendor",
-            "action",
-            "class",
-            "node_prefix",
-            "comment",
-        ],
-        params![
-            rule.name,
-            rule.priority,
-            rule.arch,
-            rule.firmware,
-            rule.mac_prefix,
-            rule.product,
-            rule.vendor,
-            rule.action,
-            rule.class,
-            rule.node_prefix,
-            rule.comment,
-        ],
+        "dhcp_option",
+        &[("scope", scope), ("owner", owner)],
+        rows,
     )
 }
 
-fn network(db: &Transaction<'_>, network: &Network) -> rusqlite::Result<Change> {
-    upsert(
-        db,
-        "network",
-        &["name"],
-        &[
-            "subnet",
-            "pool_first",
-            "pool_last",
-            "router",
-            "dns",
-            "lease_seconds",
-            "server",
-        ],
-        params![
-            network.name,
-            network.subnet,
-            network.pool_first,
-            network.pool_last,
-            network.router,
-            network.dns,
-            network.lease_seconds,
-            network.server,
-        ],
-    )
+/// What the release says nothing of stays as it is.
+fn replace_said(
+    db: &Transaction<'_>,
+    table: &str,
+    owner: &[(&str, &str)],
+    rows: &[Row],
+) -> rusqlite::Result<Change> {
+    match rows.is_empty() {
+        true => Ok(Change::Same),
+        false => replace(db, table, owner, rows),
+    }
+}
+
+/// A class's list, or the lists of single nodes, get these packages in these versions.
+fn update(
+    db: &Transaction<'_>,
+    update: &Update,
+) -> rusqlite::Result<Vec<(&'static str, String, Change)>> {
+    let (table, owner) = match update.class {
+        Some(_) => ("class_package", "class"),
+        None => ("node_package", "node"),
+    };
+    let mut changes = Vec::new();
+    for name in update.class.iter().chain(&update.nodes) {
+        let mut change = Change::Same;
+        for package in &update.packages {
+            let row = Row::from([
+                (owner.to_owned(), Value::Text(name.clone())),
+                ("package".into(), Value::Text(package.name.clone())),
+                ("version".into(), Value::Text(package.version.clone())),
+            ]);
+            if upsert(db, table, &[owner, "package"], &row)? != Change::Same {
+                change = Change::Changed;
+            }
+        }
+        let kind = if update.class.is_some() {
+            "update of class"
+        } else {
+            "update of node"
+        };
+        changes.push((kind, name.clone(), change));
+    }
+    Ok(changes)
 }

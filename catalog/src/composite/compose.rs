@@ -9,16 +9,18 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use bootd_protocol::digest::Digest;
-use bootd_protocol::manifest::{BlobRef, PackageRef, Process};
+use bootd_protocol::manifest::{BlobRef, PackageRef};
 use bootd_protocol::verify::key::PublicKey;
 use minisign::SecretKey;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use super::columns::{self, NoColumn};
 use super::format::{self, Composite, Descriptor, Index, OciManifest};
 use super::image::{self, ImageError};
+use super::package::{self, PackageError};
 use super::release::{self, Release};
 use super::sign::{self, SignError};
-use super::tree::{self, TreeError};
 use crate::blobs::{BlobError, BlobStore, BlobWriter};
 use crate::error::Error;
 
@@ -34,7 +36,7 @@ pub enum ComposeError {
         source: io::Error,
     },
     /// The release file is no release.
-    #[error("{} is not a release file", path.display())]
+    #[error("{} is not a release file, or no description of a package", path.display())]
     Toml {
         /// The file.
         path: PathBuf,
@@ -59,15 +61,19 @@ pub enum ComposeError {
         /// Its version.
         version: String,
         /// Why not.
-        source: Box<TreeError>,
+        source: Box<PackageError>,
     },
-    /// A class that names what is not in the release.
-    #[error(
-        "class {class} names {what} {name:?}, which is not in this release once: write NAME=VERSION"
-    )]
-    Class {
-        /// The class.
-        class: String,
+    /// A row with a column that its table does not have.
+    #[error(transparent)]
+    Column(#[from] NoColumn),
+    /// An update that is for nobody, or for both.
+    #[error("an update needs either class = NAME or nodes = [NAME, …]")]
+    Update,
+    /// A list that names what is not in the release.
+    #[error("{whose} names {what} {name:?}, which is not in this release once: write NAME=VERSION")]
+    List {
+        /// Whose list.
+        whose: String,
         /// `package` or `boot image`.
         what: &'static str,
         /// What it names.
@@ -119,7 +125,45 @@ pub fn compose(
     say: &mut dyn FnMut(&str),
 ) -> Result<Made, ComposeError> {
     let base = release.parent().unwrap_or(Path::new("."));
-    let release = read(release)?;
+    write_composite(read(release)?, base, output, key, trust, say)
+}
+
+/// Makes the composite `output` with one package, signed with `key`. Paths are relative to `base`.
+///
+/// # Errors
+/// As [`compose`].
+pub fn pack(
+    package: release::Package,
+    base: &Path,
+    output: &Path,
+    key: &SecretKey,
+    say: &mut dyn FnMut(&str),
+) -> Result<Made, ComposeError> {
+    let release = Release {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        packages: vec![package],
+        ..Release::default()
+    };
+    write_composite(release, base, output, key, &[], say)
+}
+
+/// The description of a package in a TOML file: what stands below `[[package]]` in a release file.
+///
+/// # Errors
+/// A file that cannot be read, or is no such description.
+pub fn read_package(path: &Path) -> Result<release::Package, ComposeError> {
+    read(path)
+}
+
+fn write_composite(
+    release: Release,
+    base: &Path,
+    output: &Path,
+    key: &SecretKey,
+    trust: &[PublicKey],
+    say: &mut dyn FnMut(&str),
+) -> Result<Made, ComposeError> {
     let parent = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
@@ -146,7 +190,7 @@ pub fn compose(
     })
 }
 
-fn read(path: &Path) -> Result<Release, ComposeError> {
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ComposeError> {
     let text = fs::read_to_string(path).map_err(|source| ComposeError::Read {
         path: path.to_owned(),
         source,
@@ -180,53 +224,53 @@ fn describe(
     let mut packages = Vec::new();
     for source in release.packages {
         say(&format!("package {} {}", source.name, source.version));
-        packages.push(package(source, base, blobs)?);
+        packages.push(package(&source, base, blobs)?);
     }
     let classes = release.classes.into_iter();
     let classes = classes.map(|row| class(row, &packages, &boot_images));
-    Ok(Composite {
+    let classes = classes.collect::<Result<_, _>>()?;
+    let updates = release.updates.into_iter();
+    let updates = updates.map(|it| update(it, &packages));
+    let updates = updates.collect::<Result<_, _>>()?;
+    let composite = Composite {
         format: format::FORMAT,
         name: release.name,
         version: release.version,
-        classes: classes.collect::<Result<_, _>>()?,
+        classes,
         boot_images,
         packages,
         rules: release.rules,
         networks: release.networks,
-    })
+        nodes: release.nodes,
+        updates,
+    };
+    columns::check(&composite)?;
+    Ok(composite)
 }
 
-fn package(
-    source: release::Package,
+/// Gathers a package.
+pub(super) fn package(
+    source: &release::Package,
     base: &Path,
     blobs: &BlobWriter,
 ) -> Result<format::Package, ComposeError> {
-    let gathered = tree::gather(&source, base, blobs).map_err(|error| ComposeError::Package {
+    package::package(source, base, blobs).map_err(|error| ComposeError::Package {
         name: source.name.clone(),
         version: source.version.clone(),
         source: Box::new(error),
-    })?;
-    let process = |process: release::Process| Process {
-        name: process.name,
-        package: source.name.clone(),
-        argv: process.argv,
-        env: process
-            .env
-            .into_iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect(),
-        restart: process.restart,
-        kind: process.kind,
-        readiness: process.readiness,
-        limits: process.limits,
-    };
-    Ok(format::Package {
-        processes: source.processes.into_iter().map(process).collect(),
-        name: source.name,
-        version: source.version,
-        arch: gathered.arch,
-        files: gathered.files,
     })
+}
+
+fn names(packages: &[format::Package]) -> Vec<PackageRef> {
+    let names = packages.iter().map(|it| known(&it.name, &it.version));
+    names.collect()
+}
+
+fn known(name: &str, version: &str) -> PackageRef {
+    PackageRef {
+        name: name.to_owned(),
+        version: version.to_owned(),
+    }
 }
 
 fn class(
@@ -234,23 +278,16 @@ fn class(
     packages: &[format::Package],
     images: &[format::BootImage],
 ) -> Result<format::Class, ComposeError> {
-    let known = |name: &str, version: &str| PackageRef {
-        name: name.to_owned(),
-        version: version.to_owned(),
-    };
-    let packages: Vec<PackageRef> = packages
-        .iter()
-        .map(|p| known(&p.name, &p.version))
-        .collect();
-    let list = source
-        .packages
-        .iter()
-        .map(|text| resolve(&source.name, "package", text, &packages));
+    let name = format::text(&source.row, "name").to_owned();
+    let packages = names(packages);
+    let whose = format!("class {name}");
+    let list = source.packages.iter();
+    let list = list.map(|text| resolve(&whose, "package", text, &packages));
     let list = list.collect::<Result<_, _>>()?;
     let mut by_arch = BTreeMap::new();
     for text in &source.images {
         let names: Vec<PackageRef> = images.iter().map(|i| known(&i.name, &i.version)).collect();
-        let wanted = resolve(&source.name, "boot image", text, &names)?;
+        let wanted = resolve(&whose, "boot image", text, &names)?;
         let builds = images
             .iter()
             .filter(|i| i.name == wanted.name && i.version == wanted.version);
@@ -259,19 +296,33 @@ fn class(
     Ok(format::Class {
         packages: list,
         images: by_arch,
-        name: source.name,
-        key_policy: source.key_policy,
-        on_silence: source.on_silence,
-        foreign_disk: source.foreign_disk,
-        disk: source.disk,
-        comment: source.comment,
+        features: source.features,
+        options: source.options,
+        row: source.row,
+    })
+}
+
+fn update(
+    source: release::Update,
+    packages: &[format::Package],
+) -> Result<format::Update, ComposeError> {
+    if source.class.is_some() != source.nodes.is_empty() {
+        return Err(ComposeError::Update);
+    }
+    let packages = names(packages);
+    let list = source.packages.iter();
+    let list = list.map(|text| resolve("an update", "package", text, &packages));
+    Ok(format::Update {
+        packages: list.collect::<Result<_, _>>()?,
+        class: source.class,
+        nodes: source.nodes,
     })
 }
 
 /// `name=version` as it stands (it may be in the catalog already); `name` if the release has one
 /// version of it.
 fn resolve(
-    class: &str,
+    whose: &str,
     what: &'static str,
     text: &str,
     known: &[PackageRef],
@@ -286,8 +337,8 @@ fn resolve(
     named.dedup();
     match named.as_slice() {
         [one] => Ok((*one).clone()),
-        _ => Err(ComposeError::Class {
-            class: class.to_owned(),
+        _ => Err(ComposeError::List {
+            whose: whose.to_owned(),
             what,
             name: text.to_owned(),
         }),

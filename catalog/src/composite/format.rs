@@ -1,14 +1,17 @@
 //! What is in a composite: its description, and the OCI documents around it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::Arch;
-use bootd_protocol::manifest::{BlobRef, Content, File, PackageRef, Process};
+use bootd_protocol::manifest::{BlobRef, Content, PackageRef, Process};
 use serde::{Deserialize, Serialize};
 
+use crate::snapshot::{ModuleType, RelationKind, Side};
+
 /// The composite format this code writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// `artifactType` of the OCI manifest.
 pub const ARTIFACT_TYPE: &str = "application/vnd.bootd.composite.v1";
 /// Media type of the description.
@@ -36,10 +39,52 @@ pub struct Composite {
     pub packages: Vec<Package>,
     /// Classes with their lists.
     pub classes: Vec<Class>,
-    /// Rules.
-    pub rules: Vec<Rule>,
-    /// Networks.
+    /// Rules: rows of the table `rule`.
+    pub rules: Vec<Row>,
+    /// Networks with their options.
     pub networks: Vec<Network>,
+    /// Machines that are known beforehand.
+    pub nodes: Vec<Node>,
+    /// Who gets which packages from now on, besides what the classes say.
+    pub updates: Vec<Update>,
+}
+
+/// A row of a table of `schema.sql`: values by column. What is not there stays as it is, or is
+/// what the table says where the row is new.
+pub type Row = BTreeMap<String, Value>;
+
+/// A value of a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a value of a row is a text, a whole number, true or false"
+)]
+pub enum Value {
+    /// 0 or 1.
+    Flag(bool),
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Flag(flag) => write!(f, "{flag}"),
+            Value::Number(number) => write!(f, "{number}"),
+            Value::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The text in a column of a row; empty if there is none.
+#[must_use]
+pub fn text<'a>(row: &'a Row, column: &str) -> &'a str {
+    match row.get(column) {
+        Some(Value::Text(text)) => text,
+        Some(Value::Flag(_) | Value::Number(_)) | None => "",
+    }
 }
 
 /// A boot image and its loader.
@@ -74,88 +119,163 @@ pub struct Package {
     pub version: String,
     /// An architecture's name, or `all`.
     pub arch: String,
-    /// Sorted by path.
-    pub files: Vec<File>,
+    /// The feature that it is there for; empty: for all nodes.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub function: String,
+    /// Sorted by path, architecture and function.
+    pub modules: Vec<Module>,
     /// In the order in which they start.
     pub processes: Vec<Process>,
+    /// What it says about other packages.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub relations: Vec<Relation>,
+    /// Shared libraries that its modules need.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub libraries: Vec<Library>,
+    /// Interfaces between modules.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub apis: Vec<Api>,
+}
+
+/// One path of a package: a row of `package_file`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// Absolute and clean.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner, numeric.
+    pub uid: u32,
+    /// Group, numeric.
+    pub gid: u32,
+    /// What stands there.
+    #[serde(flatten)]
+    pub content: Content,
+    /// An architecture's name, or `all`.
+    #[serde(skip_serializing_if = "is_all", default = "all")]
+    pub arch: String,
+    /// The feature that it is there for; empty: for all nodes.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub function: String,
+    /// What it is.
+    #[serde(rename = "type", skip_serializing_if = "is_data", default)]
+    pub kind: ModuleType,
+    /// Its change signature, where that is not the SHA-256 of its content.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signature: Option<Digest>,
+}
+
+fn all() -> String {
+    "all".into()
+}
+
+fn is_all(arch: &str) -> bool {
+    arch == "all"
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_data(kind: &ModuleType) -> bool {
+    *kind == ModuleType::Data
+}
+
+/// A row of `package_relation`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relation {
+    /// `needs`, `conflicts`, `provides` or `upgrades`.
+    pub kind: RelationKind,
+    /// About whom.
+    pub relation: String,
+    /// The class whose nodes it is about; empty: the node itself.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub on_class: String,
+    /// Only for nodes with this processor, or `all`.
+    #[serde(skip_serializing_if = "is_all", default = "all")]
+    pub for_arch: String,
+}
+
+/// A row of `package_library`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Library {
+    /// The module.
+    pub path: String,
+    /// The name that the loader looks for.
+    pub library: String,
+    /// `direct`, `transitive` or `declared`.
+    pub how: String,
+}
+
+/// A row of `package_api`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// The module.
+    pub path: String,
+    /// `provides` or `consumes`.
+    pub side: Side,
+    /// The interface.
+    pub api: String,
 }
 
 /// A class with its lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Class {
-    /// Its name.
-    pub name: String,
-    /// Column of the same name.
-    pub key_policy: String,
-    /// Column of the same name.
-    pub on_silence: String,
-    /// Column of the same name.
-    pub foreign_disk: String,
-    /// Column of the same name.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub disk: Option<String>,
-    /// Column of the same name.
-    pub comment: String,
     /// First wins.
     pub packages: Vec<PackageRef>,
     /// Boot image (name and version) by architecture.
     pub images: BTreeMap<String, PackageRef>,
+    /// What its nodes ask for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub features: Vec<String>,
+    /// Rows of `dhcp_option`, without scope and owner.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub options: Vec<Row>,
+    /// Its row.
+    #[serde(flatten)]
+    pub row: Row,
 }
 
-/// A rule; every field is the column of the same name.
+/// A network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the columns of schema.sql")]
-pub struct Rule {
-    pub name: String,
-    #[serde(default = "default_priority")]
-    pub priority: i64,
-    pub arch: Option<String>,
-    pub firmware: Option<String>,
-    pub mac_prefix: Option<String>,
-    pub product: Option<String>,
-    pub vendor: Option<String>,
-    #[serde(default = "default_action")]
-    pub action: String,
-    pub class: Option<String>,
-    #[serde(default = "default_prefix")]
-    pub node_prefix: String,
-    #[serde(default)]
-    pub comment: String,
-}
-
-/// A network; every field is the column of the same name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the columns of schema.sql")]
 pub struct Network {
-    pub name: String,
-    pub subnet: String,
-    pub pool_first: Option<String>,
-    pub pool_last: Option<String>,
-    pub router: Option<String>,
-    #[serde(default)]
-    pub dns: String,
-    #[serde(default = "default_lease")]
-    pub lease_seconds: i64,
-    pub server: Option<String>,
+    /// Rows of `dhcp_option`, without scope and owner.
+    #[serde(skip_serializing_if = "Vec::is_empty", default, rename = "option")]
+    pub options: Vec<Row>,
+    /// Its row.
+    #[serde(flatten)]
+    pub row: Row,
 }
 
-fn default_priority() -> i64 {
-    100
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Rows of `node_package`, without the node.
+    #[serde(skip_serializing_if = "Vec::is_empty", default, rename = "package")]
+    pub list: Vec<Row>,
+    /// What it asks for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub features: Vec<String>,
+    /// Rows of `dhcp_option`, without scope and owner.
+    #[serde(skip_serializing_if = "Vec::is_empty", default, rename = "option")]
+    pub options: Vec<Row>,
+    /// Its row.
+    #[serde(flatten)]
+    pub row: Row,
 }
 
-fn default_action() -> String {
-    "enrol".into()
-}
-
-fn default_prefix() -> String {
-    "node-".into()
-}
-
-fn default_lease() -> i64 {
-    3600
+/// Who gets which packages from now on: a class, or single nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Update {
+    /// The class whose list changes; or `nodes`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub class: Option<String>,
+    /// The nodes whose lists change; or `class`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub nodes: Vec<String>,
+    /// The packages, in the versions that they get.
+    pub packages: Vec<PackageRef>,
 }
 
 impl Composite {
@@ -171,8 +291,8 @@ impl Composite {
                 image.bios_core,
             ]
         });
-        let files = self.packages.iter().flat_map(|package| &package.files);
-        let files = files.map(|file| match &file.content {
+        let modules = self.packages.iter().flat_map(|package| &package.modules);
+        let files = modules.map(|module| match &module.content {
             Content::Regular(blob) => Some(*blob),
             Content::Symlink(_) | Content::Directory(_) => None,
         });

@@ -12,18 +12,23 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`release`] | the TOML file that a composite is made from |
+//! | [`package`], [`tree`], `facts` | gathers a package: its files, and what they tell of themselves |
 //! | [`compose`] | makes a composite |
 //! | [`format`] | what is in one |
 //! | [`sign`] | keys and signatures |
 //! | [`archive`] | reads one, trusting nothing |
+//! | [`columns`] | whether its rows fit the tables |
 //! | [`install`] | puts one into a catalog: all of it or nothing |
 
 pub mod archive;
-mod commit;
+pub mod columns;
+pub(crate) mod commit;
 pub mod compose;
+mod facts;
 pub mod format;
 mod image;
 pub mod install;
+pub mod package;
 pub mod release;
 pub mod sign;
-mod tree;
+pub mod tree;

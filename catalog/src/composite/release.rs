@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bootd_protocol::identity::Arch;
-use bootd_protocol::manifest::{ProcessKind, Readiness, Restart};
+use bootd_protocol::manifest::{self, ProcessKind, Readiness, Restart};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::format;
+use super::format::{self, Row};
+use crate::snapshot::ModuleType;
 
 /// A release.
 ///
@@ -54,7 +55,7 @@ use super::format;
 /// name = "all"
 /// class = "web"
 /// ```
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// Name of the release.
@@ -70,12 +71,18 @@ pub struct Release {
     /// `[[class]]`
     #[serde(default, rename = "class")]
     pub classes: Vec<Class>,
-    /// `[[rule]]`
+    /// `[[rule]]`: rows of the table `rule`.
     #[serde(default, rename = "rule")]
-    pub rules: Vec<format::Rule>,
-    /// `[[network]]`
+    pub rules: Vec<Row>,
+    /// `[[network]]`: rows of the table `network`, with `[[network.option]]`.
     #[serde(default, rename = "network")]
     pub networks: Vec<format::Network>,
+    /// `[[node]]`: rows of the table `node`, with `[[node.package]]` and `[[node.option]]`.
+    #[serde(default, rename = "node")]
+    pub nodes: Vec<format::Node>,
+    /// `[[update]]`
+    #[serde(default, rename = "update")]
+    pub updates: Vec<Update>,
 }
 
 /// `[[boot_image]]`
@@ -133,7 +140,7 @@ pub struct Loader {
 }
 
 /// `[[package]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
     /// Its name.
@@ -155,6 +162,30 @@ pub struct Package {
     /// Patterns of paths to leave out.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// The feature that it is there for.
+    #[serde(default)]
+    pub function: String,
+    /// What must be on the node, in the words of Debian's control files.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// What must not be on the node.
+    #[serde(default)]
+    pub conflicts: Vec<String>,
+    /// What it stands for.
+    #[serde(default)]
+    pub provides: Vec<String>,
+    /// What it stands before, and goes with.
+    #[serde(default)]
+    pub upgrades: Vec<String>,
+    /// `[[package.relation]]`: those with a class or for one architecture.
+    #[serde(default, rename = "relation")]
+    pub relations: Vec<format::Relation>,
+    /// Names, as patterns, that its Debian packages depend on and that it does without.
+    #[serde(default)]
+    pub without_needs: Vec<String>,
+    /// `[[package.module]]`: more about single files.
+    #[serde(default, rename = "module")]
+    pub modules: Vec<ModuleRule>,
     /// `[[package.file]]`: win over what the Debian packages and the directory have.
     #[serde(default, rename = "file")]
     pub files: Vec<InlineFile>,
@@ -175,10 +206,47 @@ pub struct Package {
 pub struct InlineFile {
     /// Where it stands on the node.
     pub path: String,
-    /// Its content.
-    pub text: String,
+    /// Its content; or `source`.
+    pub text: Option<String>,
+    /// A file that has its content; or `text`.
+    pub source: Option<PathBuf>,
     /// Permission bits as octal digits; `0644` if absent.
     pub mode: Option<String>,
+    /// Only for nodes with this processor; for all if absent.
+    pub arch: Option<Arch>,
+    /// Only for nodes that ask for this feature; for all if absent.
+    #[serde(default)]
+    pub function: String,
+}
+
+/// `[[package.module]]`: what is known of the files that a pattern fits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleRule {
+    /// A pattern of paths.
+    pub path: String,
+    /// What they are, if that is not to be seen.
+    #[serde(rename = "type")]
+    pub kind: Option<ModuleType>,
+    /// Only for nodes with this processor.
+    pub arch: Option<Arch>,
+    /// Only for nodes that ask for this feature.
+    pub function: Option<String>,
+    /// Permission bits as octal digits.
+    pub mode: Option<String>,
+    /// Owner, numeric.
+    pub uid: Option<u32>,
+    /// Group, numeric.
+    pub gid: Option<u32>,
+    /// Shared libraries that they load by name.
+    #[serde(default)]
+    pub libraries: Vec<String>,
+    /// Interfaces that they offer.
+    #[serde(default)]
+    pub provides: Vec<String>,
+    /// Interfaces that they use.
+    #[serde(default)]
+    pub consumes: Vec<String>,
 }
 
 /// `[[package.process]]`
@@ -202,7 +270,7 @@ pub struct Process {
     #[serde(default, deserialize_with = "readiness")]
     pub readiness: Readiness,
     /// Resource limits by the names of `prlimit(1)`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "limits")]
     pub limits: BTreeMap<String, u64>,
 }
 
@@ -215,42 +283,41 @@ fn always() -> Restart {
     Restart::Always
 }
 
-/// `[[class]]`
+fn limits<'de, D: Deserializer<'de>>(table: D) -> Result<BTreeMap<String, u64>, D::Error> {
+    let limits = BTreeMap::deserialize(table)?;
+    manifest::check_limits(&limits).map_err(D::Error::custom)?;
+    Ok(limits)
+}
+
+/// `[[class]]`: a row of the table `class`, with its lists.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Class {
-    /// Its name.
-    pub name: String,
-    /// `open` or `approval`.
-    #[serde(default = "approval")]
-    pub key_policy: String,
-    /// `run` or `hold`.
-    #[serde(default = "run")]
-    pub on_silence: String,
-    /// `keep` or `overwrite`.
-    #[serde(default = "keep")]
-    pub foreign_disk: String,
-    /// The disk to install on.
-    pub disk: Option<String>,
-    /// For people.
-    #[serde(default)]
-    pub comment: String,
     /// `name=version`, or `name` for the version in this release; first wins.
     #[serde(default)]
     pub packages: Vec<String>,
     /// Boot images, likewise; all architectures of each.
     #[serde(default)]
     pub images: Vec<String>,
+    /// What its nodes ask for.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// `[[class.option]]`
+    #[serde(default, rename = "option")]
+    pub options: Vec<Row>,
+    /// Its columns.
+    #[serde(flatten)]
+    pub row: Row,
 }
 
-fn approval() -> String {
-    "approval".into()
-}
-
-fn run() -> String {
-    "run".into()
-}
-
-fn keep() -> String {
-    "keep".into()
+/// `[[update]]`: who gets which packages from now on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Update {
+    /// The class whose list changes; or `nodes`.
+    pub class: Option<String>,
+    /// The nodes whose lists change; or `class`.
+    #[serde(default)]
+    pub nodes: Vec<String>,
+    /// `name=version`, or `name` for the version in this release.
+    pub packages: Vec<String>,
 }

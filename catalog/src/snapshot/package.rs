@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::Arch;
 use bootd_protocol::manifest::{
-    Content, Empty, File, LIMITS, PackageRef, Process, ProcessKind, Restart,
+    Content, Empty, File, PackageRef, Process, ProcessKind, Restart, check_limits,
 };
 use rusqlite::{Connection, Row};
+use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use super::read::{RowResult, blob, each, good_rows, parsed, row_try, texts, word};
@@ -59,13 +60,15 @@ impl Module {
 }
 
 /// What a module is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ModuleType {
     /// Something that runs.
     Program,
     /// A shared library.
     Library,
     /// Anything else.
+    #[default]
     Data,
     /// Something that people edit.
     Config,
@@ -106,7 +109,8 @@ pub struct Relations {
 }
 
 /// What a package says about another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RelationKind {
     /// It must be there.
     Needs,
@@ -162,7 +166,8 @@ pub struct Api {
 }
 
 /// Which side of an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Side {
     /// It offers it.
     Provides,
@@ -302,13 +307,8 @@ fn process(row: &Row<'_>) -> rusqlite::Result<RowResult<Process>> {
 fn limits(json: &str) -> RowResult<BTreeMap<String, u64>> {
     let limits: BTreeMap<String, u64> =
         serde_json::from_str(json).map_err(|error| format!("limits: {error}"))?;
-    match limits.keys().find(|name| !LIMITS.contains(&name.as_str())) {
-        Some(unknown) => {
-            let known = LIMITS.join(", ");
-            Err(format!("limits names {unknown:?}; there are {known}"))
-        }
-        None => Ok(limits),
-    }
+    check_limits(&limits)?;
+    Ok(limits)
 }
 
 const RELATIONS: &str = "

@@ -62,7 +62,7 @@ subnet = "10.0.0.0/24"
 "#;
 
 /// Runs `catalog` in `dir`: exit code, standard output, standard error.
-fn catalog(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) fn catalog(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_catalog"))
         .current_dir(dir)
         .env("BOOTD_DIR", "state")
@@ -79,14 +79,20 @@ fn catalog(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
 }
 
 /// Runs what must go well.
-fn good(dir: &Path, arguments: &[&str]) -> String {
+pub(crate) fn good(dir: &Path, arguments: &[&str]) -> String {
     let (code, told, error) = catalog(dir, arguments);
     assert_eq!(code, 0, "{arguments:?}: {told} {error}");
     told
 }
 
+/// What another program does to the catalog.
+pub(crate) fn set(dir: &Path, script: &str) {
+    let db = Connection::open(dir.join("state/catalog.db")).unwrap();
+    db.execute_batch(script).unwrap();
+}
+
 /// From nothing to an installed release.
-fn cluster() -> tempfile::TempDir {
+pub(crate) fn cluster() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     fs::write(at.join("uki"), "image").unwrap();
@@ -108,8 +114,8 @@ fn cluster() -> tempfile::TempDir {
             "new  package     site 1.0 (all)",
             "new  package     base 1 (all)",
             "new  class       web",
-            "new  rule        lab",
             "new  network     lan",
+            "new  rule        lab",
         ]
     );
     assert!(lines[7].ends_with("signed by me): 4 new modules (31 B), 0 were here (0 B)"));

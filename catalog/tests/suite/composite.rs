@@ -38,6 +38,8 @@ name = "hello"
 version = "2"
 debs = ["hello.deb"]
 exclude = ["/usr/share/doc/**"]
+without_needs = ["dash"]
+provides = ["libhello (= 1)"]
 links = { "/bin/hi" = "../usr/bin/hello" }
 directories = ["/var/log/hello"]
 
@@ -131,7 +133,7 @@ fn debian_package(dir: &Path) {
     fs::create_dir_all(root.join("DEBIAN")).unwrap();
     fs::create_dir_all(root.join("usr/bin")).unwrap();
     fs::create_dir_all(root.join("usr/share/doc/hello")).unwrap();
-    let control = "Package: hello\nVersion: 2\nArchitecture: amd64\nMaintainer: Nobody <nobody@example.org>\nDescription: greets\n";
+    let control = "Package: hello\nVersion: 2\nArchitecture: amd64\nMaintainer: Nobody <nobody@example.org>\nDepends: libhello (>= 1), dash | busybox\nBreaks: hello-old (<< 2)\nProvides: greeter (= 2)\nDescription: greets\n";
     fs::write(root.join("DEBIAN/control"), control).unwrap();
     fs::write(root.join("usr/bin/hello"), "#!/bin/sh\necho hello\n").unwrap();
     fs::write(root.join("usr/share/doc/hello/copyright"), "free").unwrap();
@@ -161,8 +163,8 @@ fn an_empty_catalog_and_a_composite_are_a_configuration() {
             ("package", "site 1.0 (all)", change),
             ("package", "hello 2 (x86_64)", change),
             ("class", "web", change),
-            ("rule", "all", change),
             ("network", "lan", change),
+            ("rule", "all", change),
         ]
     };
     assert_eq!(changes(&report), all(Change::New));
@@ -239,8 +241,8 @@ fn an_update_says_what_is_new_changed_and_the_same() {
             ("package", "site 2.0 (all)", Change::New),
             ("package", "hello 2 (x86_64)", Change::Changed),
             ("class", "web", Change::Changed),
-            ("rule", "all", Change::Same),
             ("network", "lan", Change::Same),
+            ("rule", "all", Change::Same),
         ]
     );
     assert_eq!((report.stored, report.present.0), ((1, 12), 7));
@@ -439,7 +441,7 @@ fn release_files_with_mistakes_are_told_in_words() {
         (
             "key_policy",
             "key_polizy",
-            "DIR/release.toml is not a release file: TOML parse error",
+            "class web has \"key_polizy\", which is no column of the table class: there are name, key_policy,",
         ),
         (
             "version = \"2\"",

@@ -1,5 +1,6 @@
 //! The control file of a package (Debian Policy, section 5.1).
 
+use std::collections::BTreeSet;
 use std::io::Read;
 
 use super::Fault;
@@ -16,6 +17,8 @@ pub struct Control {
     pub architecture: String,
     /// Every field in order, those three included.
     fields: Vec<(String, String)>,
+    /// The files that people edit (`deb-conffiles(5)`).
+    conffiles: BTreeSet<String>,
 }
 
 impl Control {
@@ -34,6 +37,12 @@ impl Control {
             .split(',')
             .map(str::trim)
             .filter(|group| !group.is_empty())
+    }
+
+    /// The files that people edit, by path (`deb-conffiles(5)`).
+    #[must_use]
+    pub fn conffiles(&self) -> &BTreeSet<String> {
+        &self.conffiles
     }
 
     /// Reads the text of a control file.
@@ -61,6 +70,7 @@ impl Control {
             version: required(&fields, "Version")?,
             architecture: required(&fields, "Architecture")?,
             fields,
+            conffiles: BTreeSet::new(),
         })
     }
 }
@@ -88,24 +98,40 @@ fn required(fields: &[(String, String)], name: &str) -> Result<String, Fault> {
     }
 }
 
-/// Finds `./control` in an unpacked `control.tar`.
+/// Finds `./control` and `./conffiles` in an unpacked `control.tar`.
 pub(super) fn from_tar(tar: &[u8]) -> Result<Control, Fault> {
     const MEMBER: &str = "control.tar";
     let mut archive = tar::Archive::new(tar);
     let entries = archive.entries().map_err(|error| damaged(MEMBER, &error))?;
+    let (mut control, mut conffiles) = (None, String::new());
     for entry in entries {
         let mut entry = entry.map_err(|error| damaged(MEMBER, &error))?;
-        if !matches!(&*entry.path_bytes(), b"./control" | b"control") {
-            continue;
+        let path = entry.path_bytes();
+        match path.strip_prefix(b"./").unwrap_or(&path) {
+            b"control" if control.is_none() => {
+                control = Some(Control::parse(&text(&mut entry, "control")?)?);
+            }
+            b"conffiles" => conffiles = text(&mut entry, "conffiles")?,
+            _ => {}
         }
-        let mut text = String::new();
-        let read = entry
-            .read_to_string(&mut text)
-            .map_err(|error| damaged("control", &error))?;
-        if u64::try_from(read).ok() != Some(entry.size()) {
-            return Err(Fault::Truncated("control".into()));
-        }
-        return Control::parse(&text);
     }
-    Err(Fault::Missing("control"))
+    let mut control = control.ok_or(Fault::Missing("control"))?;
+    // A line may begin with a flag: `remove-on-upgrade /etc/old` names a file that is not there.
+    let lines = conffiles
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with('/'));
+    control.conffiles = lines.map(str::to_owned).collect();
+    Ok(control)
+}
+
+fn text(entry: &mut tar::Entry<'_, &[u8]>, name: &str) -> Result<String, Fault> {
+    let mut text = String::new();
+    let read = entry
+        .read_to_string(&mut text)
+        .map_err(|error| damaged(name, &error))?;
+    match u64::try_from(read).ok() == Some(entry.size()) {
+        true => Ok(text),
+        false => Err(Fault::Truncated(name.to_owned())),
+    }
 }

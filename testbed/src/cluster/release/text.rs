@@ -148,6 +148,7 @@ debs = [{nginx}]
 include = ["/usr/sbin/nginx", "/usr/lib/{triplet}/**", "/lib/{triplet}/**", "/etc/ssl/openssl.cnf"]
 exclude = ["/usr/lib/{triplet}/engines-3/**", "/usr/lib/{triplet}/ossl-modules/**"]
 directories = ["/var/log/nginx", "/var/lib/nginx"]
+without_needs = ["nginx-common", "iproute2"]
 
 [[package.file]]
 path = "/etc/nginx/nginx.conf"
@@ -175,6 +176,7 @@ version = "12"
 debs = [{base}]
 include = ["/bin/busybox", "/usr/bin/busybox", "{loader}", "/usr{loader}", "/lib/{triplet}/**", "/usr/lib/{triplet}/**"]
 exclude = ["/lib/{triplet}/gconv/**", "/usr/lib/{triplet}/gconv/**"]
+without_needs = ["libgcc-s1"]
 
 [[package.file]]
 path = "/etc/passwd"

@@ -67,7 +67,7 @@ pub(crate) fn description(data: &[u8]) {
 }
 
 fn check_paths(composite: &Composite) {
-    let files = composite.packages.iter().flat_map(|it| &it.files);
+    let files = composite.packages.iter().flat_map(|it| &it.modules);
     assert!(files.into_iter().all(|file| is_clean_path(&file.path)));
 }
 

@@ -7,9 +7,11 @@ use bootd_protocol::manifest::{
     PackageRef, Policy, Process, ProcessKind, Readiness, Restart,
 };
 use catalog::composite::format::{
-    ARTIFACT_TYPE, BootImage, CONFIG_TYPE, Class, Composite, Descriptor, Index, MANIFEST_TYPE,
+    ARTIFACT_TYPE, BootImage, CONFIG_TYPE, Composite, Descriptor, Index, MANIFEST_TYPE, Module,
     OciManifest, Package, SIGNATURE,
 };
+
+use catalog::snapshot::ModuleType;
 
 use super::fixture::{self, DebBuilder, ElfBuilder, Packing};
 use super::{Seed, piece};
@@ -94,9 +96,27 @@ fn package() -> PackageRef {
     }
 }
 
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    serde_json::from_str(text).unwrap()
+}
+
+fn module(file: File) -> Module {
+    Module {
+        path: file.path,
+        mode: file.mode,
+        uid: file.uid,
+        gid: file.gid,
+        content: file.content,
+        arch: "all".into(),
+        function: String::new(),
+        kind: ModuleType::Program,
+        signature: Some(Digest::of(b"s")),
+    }
+}
+
 fn description() -> Vec<u8> {
     let composite = Composite {
-        format: 1,
+        format: catalog::composite::format::FORMAT,
         name: "demo".into(),
         version: "1".into(),
         boot_images: vec![BootImage {
@@ -112,21 +132,32 @@ fn description() -> Vec<u8> {
             name: "site".into(),
             version: "1".into(),
             arch: "all".into(),
-            files: files(),
+            function: "routing".into(),
+            modules: files().into_iter().map(module).collect(),
             processes: processes(),
+            relations: vec![from_json(
+                r#"{"kind":"needs","relation":"db (>= 2) | x","on_class":"back"}"#,
+            )],
+            libraries: vec![from_json(
+                r#"{"path":"/srv/a","library":"libc.so.6","how":"direct"}"#,
+            )],
+            apis: vec![from_json(
+                r#"{"path":"/srv/a","side":"consumes","api":"routes/1"}"#,
+            )],
         }],
-        classes: vec![Class {
-            name: "web".into(),
-            key_policy: "open".into(),
-            on_silence: "run".into(),
-            foreign_disk: "keep".into(),
-            disk: None,
-            comment: String::new(),
-            packages: vec![package()],
-            images: [("x86_64".to_owned(), package())].into(),
-        }],
-        rules: vec![serde_json::from_str(r#"{"name":"all","class":"web"}"#).unwrap()],
-        networks: vec![serde_json::from_str(r#"{"name":"lan","subnet":"10.0.0.0/24"}"#).unwrap()],
+        classes: vec![from_json(
+            r#"{"packages":[{"name":"site","version":"1"}],"images":{},"features":["a"],"name":"web"}"#,
+        )],
+        rules: vec![from_json(r#"{"name":"all","class":"web","priority":7}"#)],
+        networks: vec![from_json(
+            r#"{"name":"lan","subnet":"10.0.0.0/24","probe":true}"#,
+        )],
+        nodes: vec![from_json(
+            r#"{"name":"n1","mac":"52:54:00:00:00:01","package":[{"package":"site"}]}"#,
+        )],
+        updates: vec![from_json(
+            r#"{"class":"web","packages":[{"name":"site","version":"1"}]}"#,
+        )],
     };
     serde_json::to_vec(&composite).unwrap()
 }

@@ -1,0 +1,219 @@
+//! What an edit would do, seen on a copy in memory: the catalog itself is only read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use bootd_protocol::manifest::{BlobRef, Manifest, PackageRef};
+use rusqlite::Connection;
+use rusqlite::backup::Backup;
+
+use crate::composite::archive::Archive;
+use crate::composite::commit;
+use crate::composite::install::{InstallError, Item};
+use crate::error::{Error, Result};
+use crate::served::{Served, Who};
+use crate::snapshot::{self, Problem, Snapshot};
+use crate::store::Catalog;
+
+/// A copy of the catalog that may be edited.
+#[derive(Debug)]
+pub struct Trial {
+    copy: Connection,
+    before: Snapshot,
+    served: Served,
+}
+
+/// What an edit does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diff {
+    /// Whose manifests change, in order.
+    pub changes: Vec<Change>,
+    /// What is wrong afterwards and was not before.
+    pub new_problems: Vec<Problem>,
+    /// What was wrong and is so no more.
+    pub solved_problems: Vec<Problem>,
+}
+
+/// How one manifest changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whose.
+    pub who: Who,
+    /// The nodes that it is for, by name.
+    pub nodes: Vec<String>,
+    /// Package versions: before and after, by name.
+    pub packages: BTreeMap<String, (Option<String>, Option<String>)>,
+    /// Boot image, name and version: before and after, if it changes.
+    pub boot: Option<(Option<String>, Option<String>)>,
+    /// How many paths of the tree come, change or go.
+    pub paths: usize,
+    /// What such a node has to fetch: modules and bytes.
+    pub fetches: (usize, u64),
+}
+
+impl Catalog {
+    /// A copy of the catalog as it is now.
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    pub fn trial(&self) -> Result<Trial> {
+        let path = self.db_path();
+        let copy = self.copy().map_err(Error::sql(&path))?;
+        let before = self.snapshot()?;
+        Ok(Trial {
+            served: Served::first(&before),
+            copy,
+            before,
+        })
+    }
+
+    fn copy(&self) -> rusqlite::Result<Connection> {
+        let mut copy = Connection::open_in_memory()?;
+        let source = Connection::open(self.db_path())?;
+        Backup::new(&source, &mut copy)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
+        // As the shell has it.
+        copy.execute_batch("PRAGMA foreign_keys = OFF")?;
+        Ok(copy)
+    }
+}
+
+impl Trial {
+    /// Runs SQL on the copy; gives back how many rows changed.
+    ///
+    /// # Errors
+    /// What SQLite refuses, with the words of `schema.sql`.
+    pub fn sql(&self, script: &str) -> Result<u64> {
+        let before = self.copy.total_changes();
+        let run = self.copy.execute_batch(script);
+        run.map_err(Error::sql(Path::new("the edit")))?;
+        Ok(self.copy.total_changes() - before)
+    }
+
+    /// Installs a composite on the copy; modules are not looked at.
+    ///
+    /// # Errors
+    /// A composite that is not accepted, rows that are refused.
+    pub fn install(
+        &mut self,
+        composite: &Path,
+        trusted: &[(String, String)],
+    ) -> std::result::Result<Vec<Item>, InstallError> {
+        let believed = Archive::open(composite)?.believe(trusted)?;
+        let sql = Error::sql(composite);
+        let transaction = self.copy.transaction().map_err(&sql)?;
+        let items = commit::commit(&transaction, &believed.composite).map_err(&sql)?;
+        transaction.commit().map_err(&sql)?;
+        Ok(items)
+    }
+
+    /// What the edits so far would do.
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    pub fn diff(&self) -> Result<Diff> {
+        let after = snapshot::read::snapshot(&self.copy);
+        let after = after.map_err(Error::sql(Path::new("the edit")))?;
+        let served = self.served.next(&self.before, &after);
+        let problems =
+            |served: &Served| -> BTreeSet<Problem> { served.problems().iter().cloned().collect() };
+        let (old, new) = (problems(&self.served), problems(&served));
+        Ok(Diff {
+            changes: changes(&self.served, &served, &after),
+            new_problems: new.difference(&old).cloned().collect(),
+            solved_problems: old.difference(&new).cloned().collect(),
+        })
+    }
+}
+
+fn changes(old: &Served, new: &Served, after: &Snapshot) -> Vec<Change> {
+    let of = |served: &Served, who: &Who| {
+        let node = who.node.as_deref();
+        let wanted = served.wanted(&who.class, node, who.arch, who.firmware);
+        wanted.map(|it| (it.digest, it.manifest.clone()))
+    };
+    let everybody: BTreeSet<&Who> = old.all().chain(new.all()).map(|(who, _)| who).collect();
+    let mut changes = Vec::new();
+    for who in everybody {
+        let (old, new) = (of(old, who), of(new, who));
+        if old.as_ref().map(|it| it.0) == new.as_ref().map(|it| it.0) {
+            continue;
+        }
+        let (old, new) = (old.map(|it| it.1), new.map(|it| it.1));
+        changes.push(Change {
+            who: who.clone(),
+            nodes: nodes_of(who, after),
+            packages: packages(old.as_ref(), new.as_ref()),
+            boot: boot(old.as_ref(), new.as_ref()),
+            paths: paths(old.as_ref(), new.as_ref()),
+            fetches: fetches(old.as_ref(), new.as_ref()),
+        });
+    }
+    changes
+}
+
+/// Nodes of this class and kind that are not set apart, or the one that is.
+fn nodes_of(who: &Who, after: &Snapshot) -> Vec<String> {
+    let fits = |node: &&snapshot::Node| match &who.node {
+        Some(name) => node.name == *name,
+        None => {
+            node.apart.is_none()
+                && node.class == who.class
+                && node.arch.is_none_or(|it| it == who.arch)
+                && node.firmware.is_none_or(|it| it == who.firmware)
+        }
+    };
+    let nodes = after.nodes.iter().filter(fits);
+    nodes.map(|node| node.name.clone()).collect()
+}
+
+fn packages(
+    old: Option<&Manifest>,
+    new: Option<&Manifest>,
+) -> BTreeMap<String, (Option<String>, Option<String>)> {
+    let versions = |manifest: Option<&Manifest>| -> BTreeMap<String, String> {
+        let packages = manifest.map_or(&[][..], |it| &it.packages).iter();
+        let packages = packages.map(|PackageRef { name, version }| (name.clone(), version.clone()));
+        packages.collect()
+    };
+    let (old, new) = (versions(old), versions(new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let both = names.into_iter().map(|name| {
+        let versions = (old.get(name).cloned(), new.get(name).cloned());
+        (name.clone(), versions)
+    });
+    both.filter(|(_, (old, new))| old != new).collect()
+}
+
+fn boot(
+    old: Option<&Manifest>,
+    new: Option<&Manifest>,
+) -> Option<(Option<String>, Option<String>)> {
+    let name = |it: Option<&Manifest>| it.map(|it| format!("{} {}", it.boot.name, it.boot.version));
+    let differs = old.map(|it| &it.boot) != new.map(|it| &it.boot);
+    differs.then(|| (name(old), name(new)))
+}
+
+fn paths(old: Option<&Manifest>, new: Option<&Manifest>) -> usize {
+    let files = |manifest: Option<&Manifest>| -> BTreeMap<String, _> {
+        let files = manifest.map_or(&[][..], |it| &it.files).iter();
+        files
+            .map(|file| (file.path.clone(), file.clone()))
+            .collect()
+    };
+    let (old, new) = (files(old), files(new));
+    let gone = old.keys().filter(|path| !new.contains_key(*path)).count();
+    let other = new
+        .iter()
+        .filter(|(path, file)| old.get(*path) != Some(file));
+    gone + other.count()
+}
+
+fn fetches(old: Option<&Manifest>, new: Option<&Manifest>) -> (usize, u64) {
+    let blobs = |manifest: Option<&Manifest>| -> BTreeSet<BlobRef> {
+        manifest.into_iter().flat_map(Manifest::blobs).collect()
+    };
+    let (old, new) = (blobs(old), blobs(new));
+    let missing = || new.difference(&old);
+    (missing().count(), missing().map(|blob| blob.size).sum())
+}
