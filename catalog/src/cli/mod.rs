@@ -8,6 +8,7 @@ mod list;
 mod nodes;
 mod setup;
 mod table;
+mod watch;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -96,11 +97,15 @@ enum Command {
         /// The composite
         composite: PathBuf,
     },
-    /// Show the nodes: stage, since when, what they run and what they should run
+    /// Show the nodes: whether they are there, their stage, since when, and how what they run
+    /// differs from what they should run
     Nodes {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Again every second, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
     },
     /// Show the addresses that were given, to whom and until when
     Leases,
@@ -231,7 +236,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             master,
         } => install::compose(dir, &release, &output, &key, &master),
         Command::Install { composite } => install::install(&mut open(dir)?, &composite),
-        Command::Nodes { json } => nodes::nodes(&open(dir)?, json),
+        Command::Nodes { json, watch } => nodes::nodes(&open(dir)?, json, watch),
         Command::Explain(what) => explain::explain(&open(dir)?, &what),
         Command::Check { deep } => return check::check(&open(dir)?, deep),
         Command::Approve { node } => nodes::approve(&mut open(dir)?, &node),
