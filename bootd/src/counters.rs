@@ -103,6 +103,8 @@ counters! {
     verify_received,
     /// Verify datagrams answered.
     verify_answered,
+    /// Verify: answered datagrams that were reports, not questions.
+    verify_reports,
     /// Verify: not of this protocol.
     verify_garbage,
     /// Verify: truncated or malformed.

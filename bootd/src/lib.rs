@@ -8,6 +8,7 @@
 //! | [`recorder`] | the one thread that writes what is observed |
 //! | [`registrar`] | the one thread that edits the catalog: new nodes, keys |
 //! | [`presence`], [`locations`] | how every node is doing, and where DHCP saw it |
+//! | [`rounds`] | what is looked at once a second |
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
 //! | [`tftp_tree`] | a directory tree for it |
@@ -30,6 +31,7 @@ pub mod presence;
 pub mod privileges;
 pub mod recorder;
 pub mod registrar;
+pub mod rounds;
 pub mod server;
 pub mod sockets;
 pub mod supervision;

@@ -1,7 +1,13 @@
 //! How every node is doing: folded from what DHCP, TFTP, HTTP and verify see of it.
 
-use std::collections::{BTreeMap, HashMap};
+mod follow;
+mod patience;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,8 +15,12 @@ use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac};
 use bootd_protocol::verify::key::PublicKey;
 use bootd_protocol::verify::master::{Fact, Observation};
-use bootd_protocol::verify::message::{Action, Ask, BootedFrom, Identity, Report, Stage, Verdict};
-use catalog::state::{NodeState, Record};
+use bootd_protocol::verify::message::{
+    Action, Ask, BootedFrom, Identity, REPORT_SECS, Report, Stage, Verdict,
+};
+use catalog::state::{NodeState, Presence as There, Record};
+
+use self::patience::Patience;
 
 use crate::recorder::{Recorder, unix_ms};
 
@@ -46,6 +56,12 @@ pub struct Presence {
     nodes: Arc<Mutex<HashMap<String, NodeState>>>,
     /// How often each was sent to its disk since it was last heard of from there, and when last.
     sent_to_disk: Arc<Mutex<HashMap<String, (u32, Instant)>>>,
+    /// When a node counts as absent unless it is heard of before.
+    deadlines: Arc<Mutex<HashMap<String, Instant>>>,
+    /// Nodes of which nothing is new but that they were heard: written once a second.
+    heard: Arc<Mutex<HashSet<String>>>,
+    /// Seconds between two reports of a node that runs.
+    interval: Arc<AtomicU16>,
     recorder: Recorder,
 }
 
@@ -53,6 +69,10 @@ impl Presence {
     /// Continues from what an earlier run wrote.
     #[must_use]
     pub fn new(earlier: Vec<NodeState>, recorder: Recorder) -> Self {
+        // What was there is given the time to be heard by this run.
+        let until = Instant::now() + patience::BOOTING;
+        let there = earlier.iter().filter(|it| it.presence == There::Present);
+        let deadlines = there.map(|it| (it.node.clone(), until)).collect();
         let nodes = earlier
             .into_iter()
             .map(|it| (it.node.clone(), it))
@@ -60,6 +80,9 @@ impl Presence {
         Presence {
             nodes: Arc::new(Mutex::new(nodes)),
             sent_to_disk: Arc::default(),
+            deadlines: Arc::new(Mutex::new(deadlines)),
+            heard: Arc::default(),
+            interval: Arc::new(AtomicU16::new(REPORT_SECS)),
             recorder,
         }
     }
@@ -91,21 +114,53 @@ impl Presence {
         (*times, *at) = (*times + 1, now);
     }
 
-    fn update(&self, node: &str, change: impl FnOnce(&mut NodeState)) {
+    fn update(&self, node: &str, patience: Patience, change: impl FnOnce(&mut NodeState)) {
         let mut nodes = lock(&self.nodes);
         let state = nodes.entry(node.to_owned()).or_insert_with(|| NodeState {
             node: node.to_owned(),
             ..NodeState::default()
         });
-        let before = state.stage.clone();
+        let before = state.clone();
         change(state);
-        state.last_seen_ms = unix_ms();
-        if state.stage != before {
-            state.stage_since_ms = state.last_seen_ms;
+        let now = unix_ms();
+        self.wait_for(node, patience);
+        self.count_as(state, patience.presence(), now);
+        let news = *state != before;
+        state.last_seen_ms = now;
+        if state.stage != before.stage {
+            state.stage_since_ms = now;
             self.recorder
                 .event(Some(node), &state.stage, state.message.clone());
         }
-        self.recorder.record(Record::Node(Box::new(state.clone())));
+        if news {
+            self.recorder.record(Record::Node(Box::new(state.clone())));
+        } else {
+            lock(&self.heard).insert(node.to_owned());
+        }
+    }
+
+    fn wait_for(&self, node: &str, patience: Patience) {
+        let mut deadlines = lock(&self.deadlines);
+        match patience {
+            Patience::For(time) => deadlines.insert(node.to_owned(), Instant::now() + time),
+            Patience::Unknown => deadlines.remove(node),
+        };
+    }
+
+    /// Whether a node is there; told, where it had been missed.
+    fn count_as(&self, state: &mut NodeState, presence: There, now: i64) {
+        let before = state.presence;
+        if before == presence {
+            return;
+        }
+        (state.presence, state.presence_since_ms) = (presence, now);
+        let text = match (before, presence) {
+            (_, There::Absent) => format!("not heard any more; it was {}", state.stage),
+            (There::Absent, _) if state.last_seen_ms > 0 => "heard again".to_owned(),
+            _ => return,
+        };
+        self.recorder
+            .event(Some(&state.node), presence.name(), text);
     }
 
     /// How many nodes are at each stage.
@@ -133,7 +188,7 @@ impl Presence {
         if to_disk && !self.was_just_sent(&node) {
             self.sent_to_disk(&node);
         }
-        self.update(&node, |state| {
+        self.update(&node, Patience::For(patience::BOOTING), |state| {
             state.mac = Some(mac);
             state.address = address.or(state.address);
             if let Some((arch, firmware)) = machine {
@@ -162,7 +217,7 @@ impl Presence {
             node.map(|it| it.node.clone())
         };
         let Some(name) = name else { return };
-        self.update(&name, |state| {
+        self.update(&name, Patience::For(patience::BOOTING), |state| {
             state.stage = Stage::Netboot.name().into();
             state.message = "loads its boot image".into();
             (state.progress_done, state.progress_total) = (done, total);
@@ -175,6 +230,7 @@ impl Presence {
             from,
             name,
             identity,
+            version,
             fact,
             ..
         } = observation;
@@ -186,19 +242,23 @@ impl Presence {
                     lock(&self.sent_to_disk).remove(name);
                 }
                 let sent = self.times_sent(name);
-                self.update(name, |state| {
+                self.update(name, Patience::after_verdict(*version, verdict), |state| {
                     state.from_disk = disk_starts(ask, verdict, sent);
                     seen(state, from.ip(), identity);
                     asked(state, ask, verdict);
                 });
             }
-            Fact::Reported(report) => {
+            Fact::Reported { report, receipt } => {
                 if report.stage == Stage::Restarting {
                     lock(&self.sent_to_disk).remove(name);
                 }
-                self.update(name, |state| {
+                let patience = Patience::after_report(*version, report.stage, receipt);
+                self.update(name, patience, |state| {
                     seen(state, from.ip(), identity);
                     reported(state, report);
+                    if matches!(patience, Patience::For(_)) && report.stage == Stage::Running {
+                        state.report_seconds = Some(receipt.next_report);
+                    }
                 });
             }
         }
@@ -220,7 +280,7 @@ impl Presence {
             None => format!("key waits for approval: {key}"),
         };
         self.recorder.event(Some(name), "key", text.clone());
-        self.update(name, |state| {
+        self.update(name, Patience::For(patience::BOOTING), |state| {
             state.offered_key = Some(*key.as_bytes());
             if bound.is_none() {
                 state.stage = Stage::Holding.name().into();
@@ -252,8 +312,11 @@ fn known(digest: Digest) -> Option<Digest> {
 fn disk_starts(ask: &Ask, verdict: &Verdict, sent_to_disk: u32) -> bool {
     match (ask.booted_from, &verdict.action) {
         (BootedFrom::SlotA | BootedFrom::SlotB, _) => true,
-        (BootedFrom::Network, Action::Run) => sent_to_disk < SENT_TO_DISK,
-        (BootedFrom::Network, Action::Install { .. } | Action::Hold { .. }) => false,
+        (BootedFrom::Network, Action::Run | Action::Restart) => sent_to_disk < SENT_TO_DISK,
+        (
+            BootedFrom::Network,
+            Action::Install { .. } | Action::Hold { .. } | Action::Test { .. },
+        ) => false,
     }
 }
 
@@ -266,9 +329,14 @@ fn asked(state: &mut NodeState, ask: &Ask, verdict: &Verdict) {
         BootedFrom::SlotA | BootedFrom::SlotB => format!("booted from slot {}", ask.booted_from),
     };
     let (stage, wanted) = match &verdict.action {
-        Action::Run => (Stage::Running, known(ask.manifest)),
-        Action::Install { manifest, .. } => (Stage::Fetching, Some(*manifest)),
+        // With a reason: it is not what is wanted.
+        Action::Run if verdict.reason.is_empty() => (Stage::Running, known(ask.manifest)),
+        Action::Run => (Stage::Running, state.wanted),
+        Action::Install { manifest, .. } | Action::Test { manifest, .. } => {
+            (Stage::Fetching, Some(*manifest))
+        }
         Action::Hold { .. } => (Stage::Holding, state.wanted),
+        Action::Restart => (Stage::Restarting, state.wanted),
     };
     state.stage = stage.name().into();
     state.wanted = wanted;
@@ -282,7 +350,10 @@ fn asked(state: &mut NodeState, ask: &Ask, verdict: &Verdict) {
 fn reported(state: &mut NodeState, report: &Report) {
     state.stage = report.stage.name().into();
     (state.progress_done, state.progress_total) = (report.done, report.total);
-    state.message.clone_from(&report.text);
+    // That it runs is said again and again, without a word more.
+    if report.stage != Stage::Running || !report.text.is_empty() {
+        state.message.clone_from(&report.text);
+    }
     // Installed, or updated: its disk has all that it needs to start.
     state.from_disk |= report.stage == Stage::Restarting;
     if report.stage == Stage::Running {

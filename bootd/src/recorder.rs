@@ -39,9 +39,9 @@ impl Letter {
     /// How many records may wait already when this one comes.
     fn limit(&self) -> usize {
         match self {
-            Letter::Record(Record::Node(_) | Record::Replay(_) | Record::Counter(..)) => {
-                2 * MAX_WAITING
-            }
+            Letter::Record(
+                Record::Node(_) | Record::Replay(_) | Record::Counter(..) | Record::InForce(..),
+            ) => 2 * MAX_WAITING,
             Letter::Record(Record::Lease(_) | Record::Event(_)) | Letter::Commit(..) => MAX_WAITING,
         }
     }

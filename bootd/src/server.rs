@@ -26,6 +26,7 @@ use crate::presence::Presence;
 use crate::privileges::{self, Plan};
 use crate::recorder::{self, Recorder};
 use crate::registrar::{self, Registrar};
+use crate::rounds::Rounds;
 use crate::sockets;
 use crate::supervision::{self, Life};
 use crate::tftp;
@@ -138,6 +139,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let pulse = shared.life.part("registrar");
     spawn("registrar", move || registry.run(&pulse))?;
     shared.follow_catalog(&options.state)?;
+    shared.go_the_rounds()?;
     shared.serve_verify(
         udp,
         verify::machine(&key.seed(), EPOCH, options.http_port, &replays),
@@ -229,6 +231,15 @@ impl Shared {
         let desired = self.desired.clone();
         let pulse = self.life.part("catalog");
         spawn("catalog", move || desired.follow(&catalog, &pulse))
+    }
+
+    fn go_the_rounds(&self) -> anyhow::Result<()> {
+        let rounds = Rounds {
+            desired: self.desired.clone(),
+            presence: self.presence.clone(),
+        };
+        let pulse = self.life.part("rounds");
+        spawn("rounds", move || rounds.run(&pulse))
     }
 
     fn serve_verify(

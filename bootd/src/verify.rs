@@ -156,6 +156,7 @@ impl Verify {
         let (counters, seen) = (&self.counters, machine.counters());
         counters.verify_received.set(seen.received);
         counters.verify_answered.set(seen.answered);
+        counters.verify_reports.set(seen.reports);
         for (reason, count) in seen.by_reason() {
             let counter = match reason {
                 Dropped::Garbage => &counters.verify_garbage,

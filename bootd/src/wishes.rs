@@ -10,7 +10,7 @@ use bootd_protocol::dhcp::server::{self as dhcp, Wish};
 use bootd_protocol::identity::{Arch, Firmware, Mac};
 use bootd_protocol::verify::key::PublicKey;
 use bootd_protocol::verify::master::{self as verify, KnownNode, Standing, Wanted};
-use bootd_protocol::verify::message;
+use bootd_protocol::verify::message::{self, Receipt};
 use catalog::edit::newcomer;
 use catalog::identify::{Identity, Match, match_node};
 use catalog::snapshot::{Action, Class, KeyPolicy, Node, Rule, Unknown};
@@ -157,9 +157,21 @@ impl verify::Wishes for Wisher<'_> {
             wanted,
         }))
     }
+
+    fn receipt(&self, _name: &str, _report: &message::Report) -> Receipt {
+        self.next_report()
+    }
 }
 
 impl Wisher<'_> {
+    /// What a node that runs hears when it reports.
+    fn next_report(&self) -> Receipt {
+        Receipt {
+            next_report: self.presence.next_report(),
+            ..Receipt::default()
+        }
+    }
+
     /// The name that a newcomer gets, unless one that comes at the same time has it before.
     fn newcomer(&self, rule: &Rule, identity: &Identity) -> String {
         let mac = identity.mac.unwrap_or(Mac([0; 6]));

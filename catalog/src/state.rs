@@ -8,17 +8,19 @@ use std::path::{Path, PathBuf};
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac};
+use bootd_protocol::manifest::PackageRef;
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 
 use crate::error::{Error, Result};
 use crate::keys::{PublicKey, key_text};
 use crate::upgrade::{beside, upgrade};
 
+mod contents;
 mod older;
 mod rows;
 
 const SCHEMA: &str = include_str!("state.sql");
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 const APPLICATION_ID: i64 = 0x6274_6473;
 
 /// Small pages, because every page that a batch changes is written to the journal whole; a long
@@ -72,6 +74,71 @@ pub struct NodeState {
     pub message: String,
     /// A key that waits for approval.
     pub offered_key: Option<PublicKey>,
+    /// Its class; `None` where the catalog has no such node.
+    pub class: Option<String>,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// Since when.
+    pub presence_since_ms: i64,
+    /// How often it was told to report, in seconds.
+    pub report_seconds: Option<u16>,
+}
+
+/// Whether a node is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// It speaks.
+    Present,
+    /// It does not, and should.
+    Absent,
+    /// Its init is an older one, which is silent while it runs.
+    #[default]
+    Unknown,
+}
+
+impl Presence {
+    const ALL: [Presence; 3] = [Presence::Present, Presence::Absent, Presence::Unknown];
+
+    /// Its name in `state.db`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Presence::Present => "present",
+            Presence::Absent => "absent",
+            Presence::Unknown => "unknown",
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        let found = Presence::ALL.into_iter().find(|it| it.name() == name);
+        found.unwrap_or_default()
+    }
+}
+
+/// What a manifest is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// The manifest.
+    pub digest: Digest,
+    /// The class that it is for.
+    pub class: String,
+    /// The processors that it is for.
+    pub arch: Arch,
+    /// Its boot image, by name and version.
+    pub image: PackageRef,
+    /// Its packages.
+    pub packages: Vec<PackageRef>,
+}
+
+/// How a node stands against what is wanted of it: a row of the view `node_status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// The packages of what it runs, with their versions, in words.
+    pub packages: Option<String>,
+    /// How they differ from those that are wanted, in words; empty where they do not.
+    pub differs: String,
 }
 
 /// An address given to a machine.
@@ -153,6 +220,9 @@ pub enum Record {
     Replay(KeyReplay),
     /// A counter's value.
     Counter(&'static str, u64),
+    /// The manifests that are in force now, and the time in Unix milliseconds. What nobody names
+    /// and was in force long ago goes.
+    InForce(Vec<Contents>, i64),
 }
 
 /// An open `state.db`.
@@ -345,6 +415,7 @@ fn write_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Res
             "INSERT OR REPLACE INTO counter (name, value) VALUES (?1, ?2)",
             params![name, number(*value)],
         ),
+        Record::InForce(contents, now) => contents::write(transaction, contents, *now),
     }
 }
 

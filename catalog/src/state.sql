@@ -1,11 +1,11 @@
 -- state.db: what is observed. bootd alone writes it, in batches, and holds it open; people read:
 --
---     sqlite3 -readonly state.db 'SELECT * FROM nodes_now'
+--     sqlite3 -readonly state.db 'SELECT * FROM node_status'
 --
 -- Every column whose name ends in _ms is Unix time in milliseconds.
 
 PRAGMA application_id = 0x62746473; -- "btds"
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 
 CREATE TABLE node_state (
     node            TEXT PRIMARY KEY,
@@ -29,7 +29,35 @@ CREATE TABLE node_state (
     -- The last thing it said, in words.
     message         TEXT NOT NULL DEFAULT '',
     -- A key that waits for `catalog approve NODE`.
-    offered_key     TEXT
+    offered_key     TEXT,
+    -- Its class, as the catalog has it; NULL: the catalog has no node of this name any more.
+    class           TEXT,
+    -- present, absent (three of its reports are missing), or unknown: the init of its boot image
+    -- is an older one, which does not report while it runs.
+    presence        TEXT NOT NULL DEFAULT 'unknown',
+    presence_since_ms INTEGER NOT NULL DEFAULT 0,
+    -- How often it was told to report, in seconds; NULL: it has not reported yet.
+    report_seconds  INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- What the manifests above are made of: those in force, those that a node names, and for a week
+-- those of before.
+CREATE TABLE manifest (
+    digest        TEXT PRIMARY KEY,
+    class         TEXT NOT NULL,
+    arch          TEXT NOT NULL,
+    image         TEXT NOT NULL,
+    image_version TEXT NOT NULL,
+    -- When it was last in force.
+    seen_ms       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE manifest_package (
+    digest   TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    package  TEXT NOT NULL,
+    version  TEXT NOT NULL,
+    PRIMARY KEY (digest, package)
 ) STRICT, WITHOUT ROWID;
 
 -- Written for every DHCPACK before it is sent, so it is a log: rows are added at its end, which
@@ -86,6 +114,44 @@ SELECT (ip >> 24) || '.' || (ip >> 16 & 255) || '.' || (ip >> 8 & 255) || '.' ||
        (relay >> 24) || '.' || (relay >> 16 & 255) || '.' || (relay >> 8 & 255) || '.' || (relay & 255) AS relay,
        circuit, remote
 FROM lease WHERE number IN (SELECT max(number) FROM lease GROUP BY ip) ORDER BY ip;
+
+-- Every node: whether it is there, what it does, with which versions, and how these differ from
+-- what is wanted: 'site 1.0 -> 2.0', '+new 1', '-gone 1', '' where nothing differs.
+CREATE VIEW node_status AS
+SELECT n.node AS name, n.class, n.presence, n.stage,
+       datetime(n.stage_since_ms / 1000, 'unixepoch') AS since,
+       n.running, n.wanted,
+       (SELECT group_concat(p.package || ' ' || p.version, ', ')
+        FROM (SELECT package, version FROM manifest_package WHERE digest = n.running
+              ORDER BY position) AS p) AS packages,
+       CASE
+           WHEN n.running = n.wanted OR n.wanted IS NULL THEN ''
+           WHEN n.running IS NULL THEN 'has nothing'
+           WHEN NOT EXISTS (SELECT 1 FROM manifest WHERE digest = n.running)
+               THEN 'runs what is not known any more'
+           ELSE coalesce((SELECT group_concat(d.difference, ', ') FROM (
+               SELECT w.package || ' ' || r.version || ' -> ' || w.version AS difference
+               FROM manifest_package AS w
+               JOIN manifest_package AS r ON r.digest = n.running AND r.package = w.package
+               WHERE w.digest = n.wanted AND r.version <> w.version
+               UNION ALL
+               SELECT '+' || w.package || ' ' || w.version FROM manifest_package AS w
+               WHERE w.digest = n.wanted AND NOT EXISTS (
+                   SELECT 1 FROM manifest_package WHERE digest = n.running AND package = w.package)
+               UNION ALL
+               SELECT '-' || r.package || ' ' || r.version FROM manifest_package AS r
+               WHERE r.digest = n.running AND NOT EXISTS (
+                   SELECT 1 FROM manifest_package WHERE digest = n.wanted AND package = r.package)
+               UNION ALL
+               SELECT 'boot image ' || r.image || ' ' || r.image_version
+                      || ' -> ' || w.image || ' ' || w.image_version
+               FROM manifest AS w JOIN manifest AS r ON r.digest = n.running
+               WHERE w.digest = n.wanted
+                 AND (w.image, w.image_version) <> (r.image, r.image_version)
+           ) AS d), 'other files or settings')
+       END AS differs,
+       n.message
+FROM node_state AS n WHERE n.class IS NOT NULL ORDER BY n.node;
 
 CREATE VIEW nodes_now AS
 SELECT node, stage, datetime(stage_since_ms / 1000, 'unixepoch') AS since,

@@ -270,6 +270,15 @@ impl Boot {
                     .say(format_args!("the master says hold: {reason}"));
                 Ok(None)
             }
+            Action::Restart => {
+                self.console
+                    .say(format_args!("the master says restart: {reason}"));
+                match self.restart(link)? {}
+            }
+            Action::Test { .. } => {
+                self.console.say("this init runs no tests");
+                candidate(found)
+            }
             Action::Install {
                 manifest,
                 http_port,
@@ -283,7 +292,12 @@ impl Boot {
                 let ip = master.map_or(lease.server, |(ip, _, _)| ip);
                 let mut fetcher = Fetcher::new(ip, *http_port);
                 match self.install(*manifest, &mut fetcher, found, link) {
-                    Ok(manifest) => Ok(Some(manifest)),
+                    Ok(()) => {
+                        // The master may want it to wait for others, or to restart with them.
+                        self.console.say("updated without a restart");
+                        link.begin(found.local.question());
+                        Ok(None)
+                    }
                     Err(error) => self.installation_stopped(&error, *manifest, found, link),
                 }
             }
@@ -325,7 +339,7 @@ impl Boot {
         fetcher: &mut Fetcher,
         found: &mut Found,
         link: &mut Link,
-    ) -> Result<Manifest, BootError> {
+    ) -> Result<(), BootError> {
         let kept = found
             .installed
             .as_ref()
@@ -362,7 +376,6 @@ impl Boot {
         if steps.last() == Some(&Step::Restart) {
             match self.restart(link)? {}
         }
-        link.report(Stage::Running, digest, (0, 0), "updated without a restart");
         let running = wanted;
         match found.local.active() {
             Some(Slot::B) => found.local.b = running,
@@ -371,7 +384,7 @@ impl Boot {
         if found.local.loader.next.is_some() {
             found.local.loader = LoaderState::commit_first(found.local.active().unwrap_or(Slot::A));
         }
-        Ok(manifest)
+        Ok(())
     }
 
     fn restart(&self, link: &mut Link) -> Result<Infallible, BootError> {

@@ -32,6 +32,7 @@ pub struct Link {
     epoch: Option<u64>,
     last_news: Option<(Stage, Duration)>,
     reported: bool,
+    order: Option<String>,
 }
 
 impl Link {
@@ -49,6 +50,7 @@ impl Link {
             epoch: None,
             last_news: None,
             reported: true,
+            order: None,
         })
     }
 
@@ -61,6 +63,16 @@ impl Link {
     /// The epoch to remember, once for each new one.
     pub fn take_epoch(&mut self) -> Option<u64> {
         self.epoch.take()
+    }
+
+    /// Why the master orders this node to restart, once for each order.
+    pub fn take_order(&mut self) -> Option<String> {
+        self.order.take()
+    }
+
+    /// The node runs from now on: it asks no more, reports regularly, and takes orders.
+    pub fn run(&mut self, manifest: Digest) {
+        self.node.run(manifest, self.now());
     }
 
     /// The node's key is on its disk now: from here on it may be bound.
@@ -167,6 +179,7 @@ impl Link {
                 Command::Silence => answer = Some(Answer::Silence),
                 Command::RememberEpoch(epoch) => self.epoch = Some(epoch),
                 Command::Reported => self.reported = true,
+                Command::Restart(reason) => self.order = Some(reason),
             }
         }
         Ok(answer)

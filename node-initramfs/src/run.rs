@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::manifest::{Manifest, Process};
-use bootd_protocol::verify::message::{Action, Stage, Verdict};
+use bootd_protocol::verify::message::Stage;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::reboot::{RebootMode, reboot, set_cad_enabled};
@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 
 use crate::console::Console;
 use crate::limits;
-use crate::link::{Answer, Link};
+use crate::link::Link;
 use crate::mounts::Initramfs;
 use crate::net::{Net, timeout};
 use crate::supervise::{Command, Ended, Supervisor};
@@ -77,6 +77,7 @@ pub fn run(running: Running, net: &mut Net, link: &mut Link) -> io::Result<Infal
     let _ = set_cad_enabled(false);
     let signals = signals()?;
     let mut node = RunningNode::new(running);
+    link.run(node.digest);
     loop {
         node.work(link);
         let net_due = net.poll_timeout();
@@ -99,8 +100,9 @@ pub fn run(running: Running, net: &mut Net, link: &mut Link) -> io::Result<Infal
         if let Err(error) = net.pump() {
             node.console.say(error);
         }
-        if let Some(answer) = link.pump()? {
-            node.hear(link, &answer);
+        link.pump()?;
+        if let Some(reason) = link.take_order() {
+            node.obey(link, &reason);
         }
         if node.is_over() {
             node.console.say("restarting");
@@ -221,17 +223,17 @@ impl RunningNode {
         }
     }
 
-    /// A master that was silent has come back: what it says counts from the next restart on.
-    fn hear(&mut self, link: &mut Link, answer: &Answer) {
-        if let Answer::Verdict(Verdict {
-            action: Action::Install { manifest, .. },
-            ..
-        }) = answer
-        {
-            let text = format!("manifest {} waits for the next restart", manifest.short());
-            self.console.say(&text);
-            link.report(Stage::Running, self.digest, (0, 0), &text);
-        }
+    /// The master orders a restart.
+    fn obey(&mut self, link: &mut Link, reason: &str) {
+        self.console
+            .say(format_args!("the master says restart: {reason}"));
+        link.report(Stage::Restarting, self.digest, (0, 0), reason);
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.supervisor.stop();
+        self.deadline = Some(self.origin.elapsed() + STOP_TIMEOUT);
     }
 
     fn start(&mut self, index: usize) {
@@ -273,8 +275,7 @@ impl RunningNode {
                 .any(|it| i64::from(*it) == i64::from(info.ssi_signo))
             {
                 self.console.say("asked to restart");
-                self.supervisor.stop();
-                self.deadline = Some(self.origin.elapsed() + STOP_TIMEOUT);
+                self.stop();
             }
         }
         Ok(())

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
-use bootd_protocol::verify::header::{Drop, Envelope, Kind};
+use bootd_protocol::verify::header::{Drop, Envelope, Header, Kind, seal};
 use bootd_protocol::verify::key::{PublicKey, SecretKey};
 use bootd_protocol::verify::master::{
-    Command as FromMaster, Fact, KnownNode, Master, Standing, Wanted, Wishes,
+    Command as FromMaster, Fact, Gate, KnownNode, Master, Standing, Wanted, Wishes,
 };
-use bootd_protocol::verify::message::{Action, BootedFrom, Identity, Stage, Verdict};
+use bootd_protocol::verify::message::{
+    Action, Ask, BootedFrom, Identity, Order, Receipt, Report, Stage, Verdict,
+};
 use bootd_protocol::verify::node::{Command, Config, News, Node, Question};
 use bootd_protocol::verify::{MAX_LEN, QUESTION_LEN};
 use proptest::prelude::*;
@@ -331,7 +333,7 @@ fn what_deserves_no_answer_gets_none() {
     let cases = [
         (b"".to_vec(), Drop::Garbage),
         (b"hello, world".to_vec(), Drop::Garbage),
-        (patched(4, 2), Drop::Version),
+        (patched(4, 3), Drop::Version),
         (patched(4, 0), Drop::Version),
         (patched(5, 77), Drop::Kind),
         (good[..60].to_vec(), Drop::Malformed),
@@ -493,6 +495,167 @@ fn reports_are_received_from_bound_keys_only() {
     );
     node.handle_datagram(&receipt, START).unwrap();
     let expected = [Command::Reported, Command::RememberEpoch(EPOCH)];
+    assert_eq!(node_commands(&mut node), expected);
+    assert_eq!(node.poll_timeout(), None);
+}
+
+/// A catalog that lets nobody run, and orders whoever reports to restart.
+struct Strict(Standing, Gate);
+
+impl Wishes for Strict {
+    fn standing(&self, _: &Identity) -> Standing {
+        self.0.clone()
+    }
+
+    fn gate(&self, name: &str, ask: &Ask, version: u8) -> Gate {
+        assert_eq!((name, ask.sequence.boot), ("n1", 1));
+        assert!((1..=2).contains(&version));
+        self.1.clone()
+    }
+
+    fn receipt(&self, _: &str, report: &Report) -> Receipt {
+        Receipt {
+            next_report: 40,
+            order: match report.stage {
+                Stage::Running => Order::Restart,
+                _ => Order::None,
+            },
+            reason: "because".into(),
+        }
+    }
+}
+
+fn strict(gate: Gate) -> Strict {
+    let node = known(Some(key(1).public()), Digest::of(b"m"));
+    Strict(Standing::Known(Box::new(node)), gate)
+}
+
+/// What the master sends for `datagram`.
+fn sent(master: &mut Master, datagram: &[u8], wishes: &impl Wishes) -> Vec<u8> {
+    assert_eq!(master.handle_datagram(from(), datagram, wishes), Ok(()));
+    let sent = master_commands(master)
+        .into_iter()
+        .find_map(|command| match command {
+            FromMaster::Send { datagram, .. } => Some(datagram),
+            _ => None,
+        });
+    sent.expect("an answer")
+}
+
+#[test]
+fn who_has_what_it_should_waits_or_restarts_where_the_gate_says_so() {
+    let gates = [
+        (Gate::Open, Action::Run),
+        (Gate::Shut("why".into()), Action::Hold { retry_after: 5 }),
+        (Gate::Restart("why".into()), Action::Restart),
+    ];
+    for (gate, action) in gates {
+        let wishes = strict(gate);
+        let (mut node, mut master) = (Node::new(config()), master());
+        let datagram = asked(&mut node, Digest::of(b"m"));
+        let answer = sent(&mut master, &datagram, &wishes);
+        node.handle_datagram(&answer, START).unwrap();
+        let commands = node_commands(&mut node);
+        assert!(
+            matches!(&commands[0], Command::Decide(verdict) if verdict.action == action),
+            "{commands:?}"
+        );
+
+        // The question as version 1 asks it is answered in version 1, which knows no restart.
+        let envelope = Envelope::parse(&datagram).unwrap();
+        let old = Header {
+            version: 1,
+            ..envelope.header
+        };
+        let mut ask = Ask::from_body(envelope.body).unwrap();
+        ask.sequence.datagram += 1;
+        let datagram = seal(&old, &ask.to_body(), QUESTION_LEN, &key(1));
+        let answer = sent(&mut master, &datagram, &wishes);
+        let envelope = Envelope::parse(&answer).unwrap();
+        assert_eq!(envelope.header.version, 1);
+        let told = Verdict::from_body(envelope.body).unwrap().action;
+        assert_eq!(told.since(), 1);
+        assert_ne!(told, Action::Restart);
+        assert_eq!(node.handle_datagram(&answer, START), Err(Drop::Unasked));
+    }
+}
+
+/// What the master answers to the one datagram that the node sends at its next timeout.
+fn beat(node: &mut Node, master: &mut Master, wishes: &impl Wishes) -> Duration {
+    let due = node.poll_timeout().expect("it reports again");
+    node.handle_timeout(due);
+    let commands = node_commands(node);
+    let [Command::Send(datagram)] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    let answer = sent(master, datagram, wishes);
+    assert_eq!(node.handle_datagram(&answer, due), Ok(()));
+    due
+}
+
+#[test]
+fn a_node_that_runs_says_so_again_and_again() {
+    let calm = Fixed(strict(Gate::Open).0);
+    let (mut node, mut master) = (Node::new(config()), master());
+    let manifest = Digest::of(b"m");
+    node.ask(question(manifest), START);
+    node.run(manifest, START);
+    node_commands(&mut node);
+    let mut last = START;
+    for _ in 0..20 {
+        let due = beat(&mut node, &mut master, &calm);
+        let pause = (due - last).as_millis();
+        assert!((7_500..=10_000).contains(&pause), "{pause}");
+        assert_eq!(node_commands(&mut node)[0], Command::Reported);
+        last = due;
+    }
+    // Other news takes the place of what it says.
+    let trouble = News {
+        stage: Stage::Failed,
+        manifest: Digest::NONE,
+        done: 0,
+        total: 0,
+        text: "process x ended".into(),
+    };
+    node.report(trouble, last);
+    assert_eq!(node_commands(&mut node).len(), 1);
+    while node.poll_timeout().unwrap() < last + Duration::from_millis(7_400) {
+        node.handle_timeout(node.poll_timeout().unwrap());
+    }
+    node_commands(&mut node);
+    node.handle_timeout(node.poll_timeout().unwrap());
+    let commands = node_commands(&mut node);
+    let [Command::Send(datagram)] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    let body = Envelope::parse(datagram).unwrap().body.to_vec();
+    assert_eq!(Report::from_body(&body).unwrap().text, "process x ended");
+}
+
+#[test]
+fn an_order_is_obeyed_once_and_by_a_node_that_runs() {
+    let wishes = strict(Gate::Open);
+    let (mut node, mut master) = (Node::new(config()), master());
+    let news = News {
+        stage: Stage::Running,
+        manifest: Digest::of(b"m"),
+        done: 0,
+        total: 0,
+        text: String::new(),
+    };
+    node.report(news, START);
+    let commands = node_commands(&mut node);
+    let [Command::Send(datagram)] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    let answer = sent(&mut master, datagram, &wishes);
+    node.handle_datagram(&answer, START).unwrap();
+    let expected = [Command::Reported, Command::RememberEpoch(EPOCH)];
+    assert_eq!(node_commands(&mut node), expected, "it does not run yet");
+
+    node.run(Digest::of(b"m"), START);
+    beat(&mut node, &mut master, &wishes);
+    let expected = [Command::Reported, Command::Restart("because".into())];
     assert_eq!(node_commands(&mut node), expected);
     assert_eq!(node.poll_timeout(), None);
 }

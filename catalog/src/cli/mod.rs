@@ -12,6 +12,7 @@ mod regress;
 mod setup;
 mod software;
 mod table;
+mod watch;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -114,11 +115,15 @@ enum Command {
     },
     /// Go back to the version of a package before the one that is listed, or to the one given
     Regress(Regress),
-    /// Show the nodes: stage, since when, what they run and what they should run
+    /// Show the nodes: whether they are there, their stage, since when, and how what they run
+    /// differs from what they should run
     Nodes {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Again every second, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
     },
     /// Show the addresses that were given, to whom and until when
     Leases,
@@ -303,7 +308,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         },
         Command::Diff { sql } => return diff::diff(&open(dir)?, &sql),
         Command::Regress(what) => regress::regress(&mut open(dir)?, &what),
-        Command::Nodes { json } => nodes::nodes(&open(dir)?, json),
+        Command::Nodes { json, watch } => nodes::nodes(&open(dir)?, json, watch),
         Command::Explain(what) => explain::explain(&open(dir)?, &what),
         Command::Check { deep } => return check::check(&open(dir)?, deep),
         Command::Approve { node } => nodes::approve(&mut open(dir)?, &node),

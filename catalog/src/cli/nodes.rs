@@ -8,43 +8,62 @@ use bootd_protocol::digest::Digest;
 use catalog::Catalog;
 use catalog::served::{Encoded, Served};
 use catalog::snapshot::{Node, Snapshot};
-use catalog::state::{NodeState, StateStore};
+use catalog::state::{NodeState, NodeStatus, StateStore};
 use serde_json::{Value, json};
 
 use super::table::{ago, table};
+use super::watch::watch;
 
 /// What is known of every node: its row, and its state if it was ever seen.
 struct Joined<'a> {
     node: &'a Node,
     state: Option<NodeState>,
+    status: NodeStatus,
     /// What it should have, by the catalog as it is now.
     wanted: Option<&'a Encoded>,
 }
 
-pub(super) fn nodes(catalog: &Catalog, as_json: bool) -> Result<()> {
+pub(super) fn nodes(catalog: &Catalog, as_json: bool, again: bool) -> Result<()> {
+    let show = || show(catalog, as_json);
+    if again {
+        watch(show)
+    } else {
+        println!("{}", show()?);
+        Ok(())
+    }
+}
+
+fn show(catalog: &Catalog, as_json: bool) -> Result<String> {
     let snapshot = catalog.snapshot()?;
     let served = Served::first(&snapshot);
-    let joined = join(&snapshot, &served, states(catalog)?);
+    let joined = join(&snapshot, &served, states(catalog)?, statuses(catalog)?);
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     if as_json {
         let rows: Vec<Value> = joined.iter().map(|node| as_value(node, now)).collect();
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-        return Ok(());
+        return Ok(serde_json::to_string_pretty(&rows)?);
     }
     if joined.is_empty() {
-        println!(
-            "No nodes yet: a rule makes unknown machines nodes when they ask, see the table rule."
-        );
-        return Ok(());
+        let none =
+            "No nodes yet: a rule makes unknown machines nodes when they ask, see the table rule.";
+        return Ok(none.to_owned());
     }
     let mut table = table(&[
-        "NODE", "CLASS", "STAGE", "SINCE", "SEEN", "RUNS", "ADDRESS", "KEY", "MESSAGE",
+        "NODE", "CLASS", "PRESENCE", "STAGE", "SINCE", "SEEN", "RUNS", "ADDRESS", "KEY", "MESSAGE",
     ]);
     for node in &joined {
         table.add_row(row(node, now));
     }
-    println!("{table}");
-    Ok(())
+    Ok(table.to_string())
+}
+
+/// How they stand against what is wanted, by node.
+fn statuses(catalog: &Catalog) -> Result<BTreeMap<String, NodeStatus>> {
+    let statuses = match StateStore::read_only(&catalog.state_path())? {
+        Some(store) => store.statuses()?,
+        None => Vec::new(),
+    };
+    let named = statuses.into_iter().map(|it| (it.name.clone(), it));
+    Ok(named.collect())
 }
 
 /// What bootd has observed, by node.
@@ -63,11 +82,13 @@ fn join<'a>(
     snapshot: &'a Snapshot,
     served: &'a Served,
     mut states: BTreeMap<String, NodeState>,
+    mut statuses: BTreeMap<String, NodeStatus>,
 ) -> Vec<Joined<'a>> {
     let nodes = snapshot.nodes.iter();
     let joined = nodes.map(|node| Joined {
         node,
         state: states.remove(&node.name),
+        status: statuses.remove(&node.name).unwrap_or_default(),
         wanted: wanted(served, node),
     });
     joined.collect()
@@ -79,18 +100,20 @@ pub(super) fn wanted<'a>(served: &'a Served, node: &Node) -> Option<&'a Encoded>
     Some(wanted.as_ref())
 }
 
-fn row(joined: &Joined<'_>, now: i64) -> [String; 9] {
+fn row(joined: &Joined<'_>, now: i64) -> [String; 10] {
     let state = joined.state.as_ref();
     let text = |read: &dyn Fn(&NodeState) -> String| state.map(read).unwrap_or_default();
     [
         joined.node.name.clone(),
         joined.node.class.clone(),
+        text(&|state| state.presence.name().to_owned()),
         state.map_or_else(|| "never seen".to_owned(), stage),
         text(&|state| ago(now - state.stage_since_ms)),
         text(&|state| ago(now - state.last_seen_ms)),
         compare(
             state.and_then(|state| state.running),
             joined.wanted.map(|it| it.digest),
+            &joined.status.differs,
         ),
         text(&|state| state.address.map(|ip| ip.to_string()).unwrap_or_default()),
         key(joined.node, state).to_owned(),
@@ -106,13 +129,16 @@ fn stage(state: &NodeState) -> String {
 }
 
 /// What it runs, against what it should.
-fn compare(running: Option<Digest>, wanted: Option<Digest>) -> String {
+fn compare(running: Option<Digest>, wanted: Option<Digest>, differs: &str) -> String {
     match (running, wanted) {
         (None, None) => "nothing".into(),
         (None, Some(wanted)) => format!("nothing, wants {}", wanted.short()),
         (Some(running), None) => format!("{}, wants nothing", running.short()),
         (Some(running), Some(wanted)) if running == wanted => format!("{} =", running.short()),
-        (Some(running), Some(wanted)) => format!("{}, wants {}", running.short(), wanted.short()),
+        (Some(running), Some(wanted)) if differs.is_empty() => {
+            format!("{}, wants {}", running.short(), wanted.short())
+        }
+        (Some(running), Some(_)) => format!("{}: {differs}", running.short()),
     }
 }
 
@@ -139,6 +165,9 @@ fn as_value(joined: &Joined<'_>, now: i64) -> Value {
         "firmware": node.firmware,
         "hold": node.hold,
         "key": key(node, state),
+        "presence": state.map(|state| state.presence.name()),
+        "presence_since_ms": state.map(|state| state.presence_since_ms),
+        "report_seconds": state.and_then(|state| state.report_seconds),
         "stage": state.map(|state| &state.stage),
         "stage_since_ms": state.map(|state| state.stage_since_ms),
         "last_seen_ms": state.map(|state| state.last_seen_ms),
@@ -148,6 +177,8 @@ fn as_value(joined: &Joined<'_>, now: i64) -> Value {
         "running": digest(state.and_then(|state| state.running)),
         "wanted": digest(joined.wanted.map(|wanted| wanted.digest)),
         "failed": digest(state.and_then(|state| state.failed)),
+        "running_packages": joined.status.packages,
+        "differs": joined.status.differs,
         "packages": joined.wanted.map(|wanted| &wanted.manifest.packages),
         "message": state.map(|state| &state.message),
     })

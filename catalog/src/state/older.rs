@@ -11,7 +11,7 @@ pub(super) fn adapt(db: &Transaction<'_>) -> rusqlite::Result<()> {
     if version < 2 {
         from_version_1(db)
     } else {
-        // Version 2 had a row for each address.
+        // Version 2 had a row for each address; version 3 knew of no presence and no contents.
         rebuild(db, SCHEMA)
     }
 }

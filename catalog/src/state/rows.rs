@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bootd_protocol::identity::Mac;
 use rusqlite::{Row, Transaction, params};
 
-use super::{Event, KeyReplay, Lease, LeaseState, NodeState, Place, StateStore, number};
+use super::{Event, KeyReplay, Lease, LeaseState, NodeState, Place, Presence, StateStore, number};
 use crate::error::{Error, Result};
 use crate::keys::{PublicKey, key_text, parse_key};
 
@@ -34,6 +34,10 @@ impl StateStore {
                 progress_total: unsigned(row, "progress_total")?,
                 message: row.get("message")?,
                 offered_key: key(row, "offered_key")?,
+                class: row.get("class")?,
+                presence: Presence::named(&row.get::<_, String>("presence")?),
+                presence_since_ms: row.get("presence_since_ms")?,
+                report_seconds: row.get("report_seconds")?,
             })
         })
     }
@@ -94,7 +98,7 @@ impl StateStore {
         })
     }
 
-    fn all<T>(
+    pub(super) fn all<T>(
         &self,
         query: &str,
         read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
@@ -114,8 +118,10 @@ pub(super) fn write_node(transaction: &Transaction<'_>, state: &NodeState) -> ru
         .prepare_cached(
             "INSERT OR REPLACE INTO node_state (node, mac, address, arch, firmware, stage,
                  stage_since_ms, last_seen_ms, running, wanted, failed, progress_done,
-                 progress_total, message, offered_key, from_disk)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                 progress_total, message, offered_key, from_disk, class, presence,
+                 presence_since_ms, report_seconds)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                 ?17, ?18, ?19, ?20)",
         )?
         .execute(params![
             state.node,
@@ -134,6 +140,10 @@ pub(super) fn write_node(transaction: &Transaction<'_>, state: &NodeState) -> ru
             state.message,
             state.offered_key.as_ref().map(key_text),
             state.from_disk,
+            state.class,
+            state.presence.name(),
+            state.presence_since_ms,
+            state.report_seconds,
         ])
         .map(|_| ())
 }

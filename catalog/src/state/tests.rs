@@ -18,7 +18,125 @@ fn node() -> NodeState {
         progress_total: 10,
         message: "well".into(),
         offered_key: Some([7; 32]),
+        class: Some("web".into()),
+        presence: Presence::Present,
+        presence_since_ms: 3,
+        report_seconds: Some(10),
     }
+}
+
+fn contents(name: &str, image: &str, packages: &[(&str, &str)]) -> Contents {
+    let reference = |name: &str, version: &str| PackageRef {
+        name: name.into(),
+        version: version.into(),
+    };
+    Contents {
+        digest: Digest::of(name.as_bytes()),
+        class: "web".into(),
+        arch: Arch::X86_64,
+        image: reference("debian", image),
+        packages: packages.iter().map(|it| reference(it.0, it.1)).collect(),
+    }
+}
+
+#[test]
+fn the_status_names_what_differs_from_what_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = StateStore::open(&dir.path().join("state.db")).unwrap();
+    let (old, new) = (
+        contents(
+            "old",
+            "6.1",
+            &[("site", "1.0"), ("gone", "1"), ("base", "12")],
+        ),
+        contents(
+            "new",
+            "6.2",
+            &[("new", "3"), ("site", "2.0"), ("base", "12")],
+        ),
+    );
+    let other = contents(
+        "other",
+        "6.1",
+        &[("site", "1.0"), ("gone", "1"), ("base", "12")],
+    );
+    let state = |name: &str, running: Option<&str>, wanted: &str| {
+        let digest = |name: &str| Digest::of(name.as_bytes());
+        Record::Node(Box::new(NodeState {
+            node: name.into(),
+            running: running.map(digest),
+            wanted: Some(digest(wanted)),
+            ..node()
+        }))
+    };
+    let gone = NodeState {
+        node: "z".into(),
+        class: None,
+        ..node()
+    };
+    let records = [
+        Record::InForce(vec![old, new, other], 5),
+        state("a", Some("old"), "old"),
+        state("b", Some("old"), "new"),
+        state("c", None, "new"),
+        state("d", Some("never heard of"), "new"),
+        state("e", Some("old"), "other"),
+        Record::Node(Box::new(gone)),
+    ];
+    store.write(&records).unwrap();
+    let told: Vec<(String, String)> = store
+        .statuses()
+        .unwrap()
+        .into_iter()
+        .map(|it| (it.name, it.differs))
+        .collect();
+    let expected = [
+        ("a", ""),
+        (
+            "b",
+            "site 1.0 -> 2.0, +new 3, -gone 1, boot image debian 6.1 -> debian 6.2",
+        ),
+        ("c", "has nothing"),
+        ("d", "runs what is not known any more"),
+        ("e", "other files or settings"),
+    ];
+    let expected = expected.map(|(name, differs)| (name.to_owned(), differs.to_owned()));
+    assert_eq!(told, expected);
+    let packages = store.statuses().unwrap()[0].packages.clone();
+    assert_eq!(packages.as_deref(), Some("site 1.0, gone 1, base 12"));
+}
+
+#[test]
+fn contents_that_nobody_names_go_after_a_week() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = StateStore::open(&dir.path().join("state.db")).unwrap();
+    let day = 24 * 3600 * 1000;
+    let named = NodeState {
+        running: Some(Digest::of(b"named")),
+        wanted: None,
+        ..node()
+    };
+    let (old, kept) = (
+        contents("old", "1", &[("site", "1.0")]),
+        contents("named", "1", &[("site", "1.0")]),
+    );
+    let first = Record::InForce(vec![old, kept], 0);
+    store
+        .write(&[first, Record::Node(Box::new(named))])
+        .unwrap();
+    let count = |store: &StateStore, table: &str| -> i64 {
+        let query = format!("SELECT count(*) FROM {table}");
+        store
+            .connection
+            .query_row(&query, [], |row| row.get(0))
+            .unwrap()
+    };
+    let new = || vec![contents("new", "1", &[("site", "2.0"), ("base", "1")])];
+    store.write(&[Record::InForce(new(), 6 * day)]).unwrap();
+    assert_eq!(count(&store, "manifest"), 3);
+    store.write(&[Record::InForce(new(), 8 * day)]).unwrap();
+    assert_eq!(count(&store, "manifest"), 2);
+    assert_eq!(count(&store, "manifest_package"), 3);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use bootd_protocol::identity::{Arch, Firmware, Mac};
 use catalog::Catalog;
 use catalog::identify::Identity;
 use catalog::served::Served;
-use catalog::state::{Lease, LeaseState, NodeState, Place, Record, StateStore};
+use catalog::state::{Lease, LeaseState, NodeState, Place, Presence, Record, StateStore};
 use rusqlite::Connection;
 
 const RELEASE: &str = r#"
@@ -213,6 +213,7 @@ fn a_node_is_shown_approved_and_explained() {
         offered_key: Some([7; 32]),
         message: "writing".into(),
         address: Some("10.0.0.7".parse().unwrap()),
+        presence: Presence::Present,
         ..NodeState::default()
     };
     state.write(&[Record::Node(Box::new(observed))]).unwrap();
@@ -220,9 +221,9 @@ fn a_node_is_shown_approved_and_explained() {
     let row = told.lines().nth(1).unwrap().split("  ");
     let row: Vec<&str> = row.map(str::trim).filter(|cell| !cell.is_empty()).collect();
     let runs = format!("{}, wants {}", Digest::of(b"old").short(), wanted.short());
-    assert_eq!(row[..3], [NODE, "web", "installing 25%"]);
+    assert_eq!(row[..4], [NODE, "web", "present", "installing 25%"]);
     assert_eq!(
-        row[5..],
+        row[6..],
         [&runs, "10.0.0.7", "waits for approval", "writing"]
     );
     let json: serde_json::Value = serde_json::from_str(&good(at, &["nodes", "--json"])).unwrap();

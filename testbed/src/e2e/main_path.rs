@@ -77,8 +77,8 @@ pub(super) fn warm_boot(bench: &Bench, nodes: &mut [Node]) -> Result<()> {
         (after.tftp, after.http) == (before.tftp, before.http),
         "a warm boot downloads: {before:?} {after:?}"
     );
-    let asked = after.verify_received - before.verify_received;
-    let answered = after.verify_answered - before.verify_answered;
+    let asked = after.asked - before.asked;
+    let answered = after.answered - before.answered;
     let boots = u64::try_from(nodes.len())?;
     ensure!(
         (asked, answered) == (boots, boots),

@@ -245,9 +245,13 @@ impl Machine {
                     self.disk.epoch = epoch;
                 }
                 Command::Reported => {}
+                Command::Restart(why) => {
+                    outputs.push(Output::Log(format!("ordered to restart: {why}")));
+                    self.restart(around, rng);
+                }
                 Command::Silence => {
                     outputs.push(Output::Log("silence".into()));
-                    self.run();
+                    self.run(around);
                 }
                 Command::Decide(verdict) => {
                     outputs.push(Output::Log(format!(
@@ -255,9 +259,10 @@ impl Machine {
                         verdict.action, verdict.reason
                     )));
                     match verdict.action {
-                        Action::Run => self.run(),
+                        Action::Run => self.run(around),
                         Action::Install { manifest, .. } => self.install(manifest, around, rng),
-                        Action::Hold { .. } => {}
+                        Action::Hold { .. } | Action::Test { .. } => {}
+                        Action::Restart => self.restart(around, rng),
                     }
                 }
             }
@@ -266,7 +271,7 @@ impl Machine {
     }
 
     /// Runs the candidate, if there is one.
-    fn run(&mut self) {
+    fn run(&mut self, around: &Surroundings<'_>) {
         let Power::On(init) = &mut self.power else {
             return;
         };
@@ -275,9 +280,16 @@ impl Machine {
             return;
         }
         init.running = Some(candidate);
+        init.machine.run(candidate.manifest, around.now);
         if let Some(Step::Settle(slot)) = plan::settle(&init.local) {
             self.disk.settle(slot);
         }
+    }
+
+    /// The machine restarts by itself, which takes a while.
+    fn restart(&mut self, around: &Surroundings<'_>, rng: &mut Rng) {
+        let until = around.now + Duration::from_millis(rng.u64(BOOT_MS));
+        self.power = Power::Off { until };
     }
 
     fn install(&mut self, manifest: Digest, around: &Surroundings<'_>, rng: &mut Rng) {
@@ -308,13 +320,13 @@ impl Machine {
         let mut outputs = vec![Output::Log(format!("{step:?}"))];
         match step {
             Step::Restart => {
-                let until = around.now + Duration::from_millis(rng.u64(BOOT_MS));
-                self.power = Power::Off { until };
+                self.restart(around, rng);
                 return outputs;
             }
             Step::Run => {
+                // As the real one: it asks once more before it runs.
                 init.local = self.disk.local(init.local.booted_from);
-                self.run();
+                init.machine.ask(init.local.question(), around.now);
             }
             Step::PrepareDisk => self.disk.key = Some(random(rng)),
             Step::FetchBlobs => {

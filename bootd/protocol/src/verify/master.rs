@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::QUESTION_LEN;
 use super::header::{Drop, Envelope, Header, Kind, seal};
 use super::key::{KeyId, PublicKey, SecretKey};
-use super::message::{Action, Ask, Identity, Report, Sequence, Verdict};
+use super::message::{Action, Ask, Identity, Receipt, Report, Sequence, Verdict};
 use crate::digest::Digest;
 
 /// Seconds a held node waits before it asks again.
@@ -53,10 +53,31 @@ pub struct Wanted {
     pub size: u32,
 }
 
+/// What becomes of a node that has what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It runs.
+    Open,
+    /// It waits for others; why, for people.
+    Shut(String),
+    /// It restarts; why, for people. Only for nodes of version 2 and later.
+    Restart(String),
+}
+
 /// The catalog, as far as this protocol asks it.
 pub trait Wishes {
     /// What it says about `who`.
     fn standing(&self, who: &Identity) -> Standing;
+
+    /// Whether the node `name`, which asks and has what it should, may run now.
+    fn gate(&self, _name: &str, _ask: &Ask, _version: u8) -> Gate {
+        Gate::Open
+    }
+
+    /// What the node `name` hears when it reports.
+    fn receipt(&self, _name: &str, _report: &Report) -> Receipt {
+        Receipt::default()
+    }
 }
 
 /// What the edge has to do.
@@ -89,6 +110,8 @@ pub struct Observation {
     pub identity: Identity,
     /// Its count of datagrams.
     pub sequence: Sequence,
+    /// The version of the protocol that it speaks.
+    pub version: u8,
     /// What was seen.
     pub fact: Fact,
 }
@@ -104,7 +127,12 @@ pub enum Fact {
         verdict: Verdict,
     },
     /// It told what it is doing.
-    Reported(Report),
+    Reported {
+        /// What.
+        report: Report,
+        /// What it was told.
+        receipt: Receipt,
+    },
     /// It came with a key that is not bound to it. Nothing else it says counts.
     KeyOffered {
         /// The key that is bound to the node.
@@ -119,6 +147,8 @@ pub struct Counters {
     pub received: u64,
     /// Those that were answered.
     pub answered: u64,
+    /// Of these, reports.
+    pub reports: u64,
     dropped: [u64; DROPS.len()],
 }
 
@@ -249,10 +279,10 @@ impl Master {
             }
             (Message::Report(_), Standing::Held { .. }) => Err(Drop::Ignored),
             (Message::Ask(ask), Standing::Known(node)) => {
-                self.answer_ask(from, envelope.header, ask, *node)
+                self.answer_ask(from, envelope.header, ask, *node, wishes)
             }
             (Message::Report(report), Standing::Known(node)) => {
-                self.answer_report(from, envelope.header, report, *node)
+                self.answer_report(from, envelope.header, report, *node, wishes)
             }
         }
     }
@@ -275,6 +305,7 @@ impl Master {
         header: Header,
         ask: Ask,
         node: KnownNode,
+        wishes: &impl Wishes,
     ) -> Result<(), Drop> {
         let fit = fit(&node, &ask.identity);
         if let Fit::Refused(reason) = fit {
@@ -284,11 +315,12 @@ impl Master {
             return Ok(());
         }
         self.admit(&fit, &node, &ask.identity, ask.sequence)?;
-        let verdict = judge(&ask, &node, self.http_port);
+        let gate = || wishes.gate(&node.name, &ask, header.version);
+        let verdict = judge(&ask, &node, self.http_port, gate);
+        let verdict = in_version(verdict, header.version);
         self.send(from, header, Kind::Verdict, &verdict.to_body());
-        let (identity, sequence) = (ask.identity.clone(), ask.sequence);
-        let fact = Fact::Asked { ask, verdict };
-        self.observe(from, Some(node.name), &identity, sequence, fact);
+        let who = Speaker::of(from, &header, &ask.identity, ask.sequence);
+        self.observe(who, Some(node.name), Fact::Asked { ask, verdict });
         Ok(())
     }
 
@@ -298,21 +330,25 @@ impl Master {
         header: Header,
         report: Report,
         node: KnownNode,
+        wishes: &impl Wishes,
     ) -> Result<(), Drop> {
         let fit = fit(&node, &report.identity);
         if matches!(fit, Fit::Refused(_)) {
             return Err(Drop::Ignored);
         }
         self.admit(&fit, &node, &report.identity, report.sequence)?;
-        self.send(from, header, Kind::Receipt, &[]);
-        let (identity, sequence) = (report.identity.clone(), report.sequence);
-        self.observe(
-            from,
-            Some(node.name),
-            &identity,
-            sequence,
-            Fact::Reported(report),
-        );
+        let receipt = match header.version {
+            0..2 => Receipt::default(),
+            _ => wishes.receipt(&node.name, &report),
+        };
+        let body = match header.version {
+            0..2 => Vec::new(),
+            _ => receipt.to_body(),
+        };
+        self.send(from, header, Kind::Receipt, &body);
+        self.counters.reports += 1;
+        let who = Speaker::of(from, &header, &report.identity, report.sequence);
+        self.observe(who, Some(node.name), Fact::Reported { report, receipt });
         Ok(())
     }
 
@@ -368,25 +404,18 @@ impl Master {
             reason,
         };
         self.send(from, header, Kind::Verdict, &verdict.to_body());
-        let (identity, sequence) = (ask.identity.clone(), ask.sequence);
+        let who = Speaker::of(from, &header, &ask.identity, ask.sequence);
         let fact = fact.unwrap_or(Fact::Asked { ask, verdict });
-        self.observe(from, name, &identity, sequence, fact);
+        self.observe(who, name, fact);
     }
 
-    fn observe(
-        &mut self,
-        from: SocketAddr,
-        name: Option<String>,
-        identity: &Identity,
-        sequence: Sequence,
-        fact: Fact,
-    ) {
-        let identity = identity.clone();
+    fn observe(&mut self, who: Speaker, name: Option<String>, fact: Fact) {
         let observation = Observation {
-            from,
+            from: who.from,
             name,
-            identity,
-            sequence,
+            identity: who.identity,
+            sequence: who.sequence,
+            version: who.version,
             fact,
         };
         self.commands
@@ -401,6 +430,25 @@ impl Master {
         };
         let datagram = seal(&header, body, 0, &self.key);
         self.commands.push_back(Command::Send { to, datagram });
+    }
+}
+
+/// Who said something.
+struct Speaker {
+    from: SocketAddr,
+    identity: Identity,
+    sequence: Sequence,
+    version: u8,
+}
+
+impl Speaker {
+    fn of(from: SocketAddr, header: &Header, identity: &Identity, sequence: Sequence) -> Self {
+        Speaker {
+            from,
+            identity: identity.clone(),
+            sequence,
+            version: header.version,
+        }
     }
 }
 
@@ -462,10 +510,19 @@ fn fit(node: &KnownNode, identity: &Identity) -> Fit {
 }
 
 /// Compares what a node has with what it should have.
-fn judge(ask: &Ask, node: &KnownNode, http_port: u16) -> Verdict {
+fn judge(ask: &Ask, node: &KnownNode, http_port: u16, gate: impl FnOnce() -> Gate) -> Verdict {
     let has_something = ask.manifest != Digest::NONE;
     let (action, reason) = match &node.wanted {
-        Ok(wanted) if wanted.manifest == ask.manifest => (Action::Run, String::new()),
+        Ok(wanted) if wanted.manifest == ask.manifest => match gate() {
+            Gate::Open => (Action::Run, String::new()),
+            Gate::Shut(why) => (
+                Action::Hold {
+                    retry_after: HOLD_RETRY_SECS,
+                },
+                why,
+            ),
+            Gate::Restart(why) => (Action::Restart, why),
+        },
         Ok(wanted) if wanted.manifest == ask.failed && has_something => {
             let failed = wanted.manifest.short();
             (
@@ -493,5 +550,16 @@ fn judge(ask: &Ask, node: &KnownNode, http_port: u16) -> Verdict {
         action,
         hostname: node.name.clone(),
         reason,
+    }
+}
+
+/// A verdict in words that a node of this version knows: an older one runs what it has.
+fn in_version(verdict: Verdict, version: u8) -> Verdict {
+    if verdict.action.since() <= version {
+        return verdict;
+    }
+    Verdict {
+        action: Action::Run,
+        ..verdict
     }
 }

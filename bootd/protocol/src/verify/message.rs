@@ -1,4 +1,7 @@
-//! The bodies of version 1.
+//! The bodies of versions 1 and 2.
+//!
+//! Version 2 has the two actions that version 1 has not ([`Action::Restart`], [`Action::Test`]), and
+//! a body in the [`Receipt`]. All else is the same.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +15,8 @@ use crate::identity::{Arch, Firmware, Mac, ParseIdentityError, SystemUuid, named
 pub const MAX_PRODUCT: u8 = 48;
 /// Longest host name in a [`Verdict`], in bytes (RFC 1035, section 2.3.4).
 pub const MAX_HOSTNAME: u8 = 63;
+/// How often a node that runs reports until it is told, in seconds.
+pub const REPORT_SECS: u16 = 10;
 /// Longest reason or message, in bytes; longer ones are cut.
 pub const MAX_TEXT: u8 = 120;
 
@@ -228,6 +233,29 @@ pub enum Action {
         /// Seconds until then.
         retry_after: u16,
     },
+    /// Restart the machine now. Since version 2.
+    Restart,
+    /// Make itself what this manifest says, in RAM: the disk stays as it is, and the next boot is
+    /// from there. Since version 2.
+    Test {
+        /// Names the manifest.
+        manifest: Digest,
+        /// Its length in bytes.
+        size: u32,
+        /// Where the master serves it and its blobs by HTTP.
+        http_port: u16,
+    },
+}
+
+impl Action {
+    /// The version of the protocol that has it first.
+    #[must_use]
+    pub const fn since(&self) -> u8 {
+        match self {
+            Action::Run | Action::Install { .. } | Action::Hold { .. } => 1,
+            Action::Restart | Action::Test { .. } => 2,
+        }
+    }
 }
 
 impl Verdict {
@@ -243,13 +271,20 @@ impl Verdict {
                 http_port,
             } => {
                 out.push(2);
-                out.extend_from_slice(manifest.as_bytes());
-                out.extend_from_slice(&size.to_be_bytes());
-                out.extend_from_slice(&http_port.to_be_bytes());
+                put_source(&mut out, manifest, *size, *http_port);
             }
             Action::Hold { retry_after } => {
                 out.push(3);
                 out.extend_from_slice(&retry_after.to_be_bytes());
+            }
+            Action::Restart => out.push(4),
+            Action::Test {
+                manifest,
+                size,
+                http_port,
+            } => {
+                out.push(5);
+                put_source(&mut out, manifest, *size, *http_port);
             }
         }
         put_text(&mut out, &self.hostname, MAX_HOSTNAME);
@@ -273,6 +308,12 @@ impl Verdict {
             3 => Action::Hold {
                 retry_after: reader.u16()?,
             },
+            4 => Action::Restart,
+            5 => Action::Test {
+                manifest: Digest::from_bytes(reader.array()?),
+                size: reader.u32()?,
+                http_port: reader.u16()?,
+            },
             _ => return Err(Malformed),
         };
         Ok(Verdict {
@@ -281,6 +322,69 @@ impl Verdict {
             reason: reader.text(usize::from(MAX_TEXT))?.to_owned(),
         })
     }
+}
+
+named_enum! {
+    /// What a node that runs is to do, told by the answer to a [`Report`].
+    Order, "none or restart", {
+        /// Go on.
+        None = 0 "none",
+        /// End its processes and restart the machine.
+        Restart = 1 "restart",
+    }
+}
+
+/// The master's answer to a [`Report`]. It has no body in version 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Seconds until a node that runs reports again.
+    pub next_report: u16,
+    /// What it is to do.
+    pub order: Order,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl Default for Receipt {
+    fn default() -> Self {
+        Receipt {
+            next_report: REPORT_SECS,
+            order: Order::None,
+            reason: String::new(),
+        }
+    }
+}
+
+impl Receipt {
+    /// The body of version 2.
+    #[must_use]
+    pub fn to_body(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32);
+        out.extend_from_slice(&self.next_report.to_be_bytes());
+        out.push(self.order.code());
+        put_text(&mut out, &self.reason, MAX_TEXT);
+        out
+    }
+
+    /// Reads the body of version 2.
+    ///
+    /// # Errors
+    /// It does not parse.
+    pub fn from_body(body: &[u8]) -> Result<Self, Malformed> {
+        let reader = &mut Reader(body);
+        Ok(Receipt {
+            next_report: reader.u16()?,
+            order: Order::from_code(reader.u8()?).ok_or(Malformed)?,
+            reason: reader.text(usize::from(MAX_TEXT))?.to_owned(),
+        })
+    }
+}
+
+/// What to fetch, and where.
+fn put_source(out: &mut Vec<u8>, manifest: &Digest, size: u32, http_port: u16) {
+    out.extend_from_slice(manifest.as_bytes());
+    out.extend_from_slice(&size.to_be_bytes());
+    out.extend_from_slice(&http_port.to_be_bytes());
 }
 
 fn put_sequence(out: &mut Vec<u8>, sequence: Sequence) {

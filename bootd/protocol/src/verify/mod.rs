@@ -23,7 +23,7 @@ pub mod node;
 pub const MIN_VERSION: u8 = 1;
 
 /// The version this code writes.
-pub const CURRENT_VERSION: u8 = 1;
+pub const CURRENT_VERSION: u8 = 2;
 
 /// The UDP port a master listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 4068;

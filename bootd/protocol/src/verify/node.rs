@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::header::{Drop, Envelope, Header, Kind, Nonce, seal};
 use super::key::{PublicKey, SecretKey};
-use super::message::{Action, Ask, BootedFrom, Identity, Report, Sequence, Stage, Verdict};
+use super::message::{
+    Action, Ask, BootedFrom, Identity, Order, REPORT_SECS, Receipt, Report, Sequence, Stage,
+    Verdict,
+};
 use super::{CURRENT_VERSION, QUESTION_LEN};
 use crate::digest::{Digest, Hasher};
 
@@ -72,6 +75,8 @@ pub enum Command {
     RememberEpoch(u64),
     /// The last report has arrived.
     Reported,
+    /// The master orders this node, which runs, to restart; why, for people.
+    Restart(String),
 }
 
 /// A datagram that waits for its answer.
@@ -83,6 +88,14 @@ struct Exchange<T> {
     due: Duration,
 }
 
+/// What a node that runs says again and again.
+#[derive(Debug)]
+struct Heartbeat {
+    news: News,
+    interval: Duration,
+    due: Duration,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub struct Node {
@@ -91,6 +104,7 @@ pub struct Node {
     nonces: u64,
     ask: Option<Exchange<Question>>,
     report: Option<Exchange<News>>,
+    heartbeat: Option<Heartbeat>,
     commands: VecDeque<Command>,
 }
 
@@ -104,6 +118,7 @@ impl Node {
             nonces: 0,
             ask: None,
             report: None,
+            heartbeat: None,
             commands: VecDeque::new(),
         }
     }
@@ -120,8 +135,33 @@ impl Node {
         self.handle_timeout(now);
     }
 
+    /// The node runs `manifest` from now on: it asks no more, and says regularly that it runs, or
+    /// else what its last news was. Orders count from here on.
+    pub fn run(&mut self, manifest: Digest, now: Duration) {
+        self.ask = None;
+        let news = News {
+            stage: Stage::Running,
+            manifest,
+            done: 0,
+            total: 0,
+            text: String::new(),
+        };
+        let interval = Duration::from_secs(u64::from(REPORT_SECS));
+        let due = now + self.jittered(interval);
+        self.heartbeat = Some(Heartbeat {
+            news,
+            interval,
+            due,
+        });
+    }
+
     /// Tells the master; news that has not arrived yet is dropped for this.
     pub fn report(&mut self, news: News, now: Duration) {
+        if let Some(mut heartbeat) = self.heartbeat.take() {
+            heartbeat.news = news.clone();
+            heartbeat.due = now + self.jittered(heartbeat.interval);
+            self.heartbeat = Some(heartbeat);
+        }
         let nonce = self.next_nonce();
         self.report = Some(Exchange {
             content: news,
@@ -142,7 +182,8 @@ impl Node {
     pub fn poll_timeout(&self) -> Option<Duration> {
         let ask = self.ask.as_ref().map(|it| it.due);
         let report = self.report.as_ref().map(|it| it.due);
-        ask.into_iter().chain(report).min()
+        let heartbeat = self.heartbeat.as_ref().map(|it| it.due);
+        ask.into_iter().chain(report).chain(heartbeat).min()
     }
 
     /// The next thing to do.
@@ -170,6 +211,10 @@ impl Node {
                 exchange.due = now + pause;
                 self.report = Some(exchange);
             }
+        }
+        let beats = self.heartbeat.as_ref().filter(|it| it.due <= now);
+        if let Some(news) = beats.map(|it| it.news.clone()) {
+            self.report(news, now);
         }
     }
 
@@ -200,9 +245,12 @@ impl Node {
         if envelope.header.epoch < self.config.epoch {
             return Err(Drop::PastEpoch);
         }
+        if envelope.header.version != CURRENT_VERSION {
+            return Err(Drop::Version);
+        }
         if envelope.header.kind == Kind::Receipt {
-            self.report = None;
-            self.commands.push_back(Command::Reported);
+            let receipt = Receipt::from_body(envelope.body).map_err(|_| Drop::Malformed)?;
+            self.obey(receipt, now);
         } else {
             let verdict = Verdict::from_body(envelope.body).map_err(|_| Drop::Malformed)?;
             self.decide(verdict, now);
@@ -225,6 +273,23 @@ impl Node {
             });
         }
         self.commands.push_back(Command::Decide(verdict));
+    }
+
+    /// The report has arrived. An order is for a node that runs; one that boots does what its
+    /// verdict says.
+    fn obey(&mut self, receipt: Receipt, now: Duration) {
+        self.report = None;
+        self.commands.push_back(Command::Reported);
+        let Some(mut heartbeat) = self.heartbeat.take() else {
+            return;
+        };
+        if receipt.order == Order::Restart {
+            self.commands.push_back(Command::Restart(receipt.reason));
+            return;
+        }
+        heartbeat.interval = Duration::from_secs(u64::from(receipt.next_report.max(1)));
+        heartbeat.due = now + self.jittered(heartbeat.interval);
+        self.heartbeat = Some(heartbeat);
     }
 
     fn hear_epoch(&mut self, epoch: u64) {
@@ -296,13 +361,24 @@ impl Node {
     }
 
     fn next_nonce(&mut self) -> Nonce {
+        let mut nonce = Nonce::default();
+        nonce.copy_from_slice(&self.next_random()[..16]);
+        nonce
+    }
+
+    fn next_random(&mut self) -> [u8; 32] {
         self.nonces += 1;
         let mut hasher = Hasher::new();
         hasher.update(&self.config.seed);
         hasher.update(&self.nonces.to_be_bytes());
-        let mut nonce = Nonce::default();
-        nonce.copy_from_slice(&hasher.finish().as_bytes()[..16]);
-        nonce
+        *hasher.finish().as_bytes()
+    }
+
+    /// Three quarters of `interval` to all of it: nodes that start at one moment do not go on
+    /// speaking at one moment.
+    fn jittered(&mut self, interval: Duration) -> Duration {
+        let [byte, ..] = self.next_random();
+        interval - interval / 4 * u32::from(byte) / 256
     }
 }
 

@@ -7,10 +7,12 @@ use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::verify::header::{Envelope, Header, Kind, Nonce, seal};
 use bootd_protocol::verify::key::SecretKey;
-use bootd_protocol::verify::master::{Command, KnownNode, Master, Standing, Wanted, Wishes};
-use bootd_protocol::verify::message::{Ask, BootedFrom, Identity, Report, Stage, Verdict};
+use bootd_protocol::verify::master::{Command, Gate, KnownNode, Master, Standing, Wanted, Wishes};
+use bootd_protocol::verify::message::{
+    Ask, BootedFrom, Identity, Order, Receipt, Report, Stage, Verdict,
+};
 use bootd_protocol::verify::node::{self, Config, News, Node, Question};
-use bootd_protocol::verify::{CURRENT_VERSION, MAX_LEN, QUESTION_LEN};
+use bootd_protocol::verify::{CURRENT_VERSION, MAX_LEN, MIN_VERSION, QUESTION_LEN};
 
 use crate::input::Input;
 
@@ -43,6 +45,26 @@ impl Wishes for Catalog {
                     Err(long)
                 },
             })),
+        }
+    }
+
+    fn gate(&self, name: &str, ask: &Ask, _: u8) -> Gate {
+        match ask.sequence.boot & 3 {
+            0 => Gate::Shut(name.repeat(3)),
+            1 => Gate::Restart(name.repeat(3)),
+            _ => Gate::Open,
+        }
+    }
+
+    fn receipt(&self, name: &str, report: &Report) -> Receipt {
+        Receipt {
+            next_report: u16::from(name.len() > 4),
+            order: if report.stage == Stage::Running {
+                Order::Restart
+            } else {
+                Order::None
+            },
+            reason: name.repeat(3),
         }
     }
 }
@@ -87,7 +109,7 @@ fn by_a_node(how: u8, body: &[u8]) -> Vec<u8> {
         place.copy_from_slice(public.as_bytes());
     }
     let header = Header {
-        version: CURRENT_VERSION,
+        version: MIN_VERSION + (how >> 7 & 1),
         kind: if how & 2 == 0 {
             Kind::Ask
         } else {
@@ -108,6 +130,9 @@ fn check_bodies(body: &[u8]) {
     }
     if let Ok(report) = Report::from_body(body) {
         assert_eq!(Report::from_body(&report.to_body()), Ok(report));
+    }
+    if let Ok(receipt) = Receipt::from_body(body) {
+        assert_eq!(Receipt::from_body(&receipt.to_body()), Ok(receipt));
     }
     if let Ok(verdict) = Verdict::from_body(body) {
         assert_eq!(Verdict::from_body(&verdict.to_body()), Ok(verdict));
@@ -131,6 +156,7 @@ pub(crate) fn node(data: &[u8]) {
         match how & 7 {
             0 => node.ask(question(), now),
             1 => node.report(news(), now),
+            3 => node.run(Digest::of(b"manifest"), now),
             2 => {
                 let _ = node.handle_datagram(input.piece(), now);
             }
@@ -157,6 +183,7 @@ fn say(node: &mut Node, nonce: &mut Nonce) {
             node::Command::Decide(_)
             | node::Command::Silence
             | node::Command::RememberEpoch(_)
+            | node::Command::Restart(_)
             | node::Command::Reported => {}
         }
     }

@@ -1,0 +1,32 @@
+//! The rounds: what is looked at once a second, whether anybody speaks or not.
+
+use std::time::Instant;
+
+use crate::desired::Desired;
+use crate::presence::Presence;
+use crate::supervision::{BEAT_INTERVAL, Pulse};
+
+/// Who goes the rounds.
+pub struct Rounds {
+    /// The catalog in force.
+    pub desired: Desired,
+    /// How nodes are doing.
+    pub presence: Presence,
+}
+
+impl Rounds {
+    /// Goes on for ever; `pulse` is the sign of life.
+    pub fn run(self, pulse: &Pulse) {
+        let mut generation = None;
+        loop {
+            pulse.beat();
+            let view = self.desired.view();
+            if generation != Some(view.snapshot.generation) {
+                generation = Some(view.snapshot.generation);
+                self.presence.follow(&view);
+            }
+            self.presence.tick(Instant::now());
+            std::thread::sleep(BEAT_INTERVAL / 2);
+        }
+    }
+}
