@@ -69,6 +69,9 @@ pub struct Served {
     by_class: HashMap<String, Slots>,
     by_node: HashMap<String, Slots>,
     by_digest: HashMap<Digest, Arc<Encoded>>,
+    /// What everybody had before what is in force: nodes that still have it are told the
+    /// difference.
+    former: BTreeMap<Who, Arc<Encoded>>,
     problems: Vec<Problem>,
     notes: Vec<Problem>,
     all: BTreeMap<Who, Entry>,
@@ -117,7 +120,21 @@ impl Served {
             }
         }
         problems.extend(abroad::settle(&mut entries, &self.all));
-        Served::of(&everybody, entries, problems)
+        let former = self.next_former(&entries);
+        Served {
+            former,
+            ..Served::of(&everybody, entries, problems)
+        }
+    }
+
+    fn next_former(&self, entries: &BTreeMap<Who, Entry>) -> BTreeMap<Who, Arc<Encoded>> {
+        let former = entries.iter().filter_map(|(who, entry)| {
+            let last = self.all.get(who).map(|it| &it.encoded);
+            let replaced = last.filter(|it| it.digest != entry.encoded.digest);
+            let former = replaced.or_else(|| self.former.get(who))?;
+            Some((who.clone(), Arc::clone(former)))
+        });
+        former.collect()
     }
 
     fn of(
@@ -176,6 +193,12 @@ impl Served {
     #[must_use]
     pub fn manifest(&self, digest: Digest) -> Option<&Arc<Encoded>> {
         self.by_digest.get(&digest)
+    }
+
+    /// The manifest with this digest, if somebody had it before what is in force now.
+    #[must_use]
+    pub fn former(&self, digest: Digest) -> Option<&Arc<Encoded>> {
+        self.former.values().find(|it| it.digest == digest)
     }
 
     /// Everybody who has a manifest, in order.

@@ -352,7 +352,7 @@ impl Boot {
                     .map_err(failed("manifest"))?;
                 (manifest, bytes)
             }
-            None => fetcher.manifest(digest)?,
+            None => fetcher.manifest(digest, kept_manifest(found))?,
         };
         let wanted = Software {
             manifest: digest,
@@ -424,6 +424,13 @@ impl Boot {
         ));
         Ok(initramfs)
     }
+}
+
+/// The manifest of the software that this boot is about, with its digest.
+fn kept_manifest(found: &Found) -> Option<(Digest, Manifest)> {
+    let digest = found.local.candidate().manifest;
+    let manifest = found.installed.as_ref()?.store.manifest(digest).ok()?;
+    Some((digest, manifest))
 }
 
 fn tree_name(tree: &Path) -> String {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bootd_protocol::digest::{Digest, Hasher};
+use bootd_protocol::manifest::delta::Delta;
 use bootd_protocol::manifest::{BlobRef, MAX_LEN, Manifest, ManifestError};
 
 use crate::http::{Client, HttpError};
@@ -90,21 +91,48 @@ impl Fetcher {
         }
     }
 
-    /// Fetches and checks a manifest.
+    /// Fetches and checks a manifest; only in what it differs from `kept`, if the master can tell.
     ///
     /// # Errors
     /// It does not come, or is not what its digest says.
-    pub fn manifest(&mut self, digest: Digest) -> Result<(Manifest, Vec<u8>), FetchError> {
+    pub fn manifest(
+        &mut self,
+        digest: Digest,
+        kept: Option<(Digest, Manifest)>,
+    ) -> Result<(Manifest, Vec<u8>), FetchError> {
+        if let Some(known) = kept.and_then(|(from, kept)| self.difference(digest, from, kept)) {
+            return Ok(known);
+        }
         let url = format!("/manifest/{digest}");
-        let mut bytes = Vec::new();
-        let limit = u64::try_from(MAX_LEN).unwrap_or(u64::MAX);
-        let body = self.client.get(&url, 0).map_err(http(&url))?;
-        body.take(limit)
-            .read_to_end(&mut bytes)
-            .map_err(cut(&url))?;
+        let bytes = self.document(&url)?;
         let manifest = Manifest::from_bytes(&bytes, digest)
             .map_err(|source| FetchError::Manifest { url, source })?;
         Ok((manifest, bytes))
+    }
+
+    /// A manifest by its difference from `kept`, which has the digest `from`. Whatever is wrong
+    /// with that, the whole one will do.
+    fn difference(
+        &mut self,
+        digest: Digest,
+        from: Digest,
+        kept: Manifest,
+    ) -> Option<(Manifest, Vec<u8>)> {
+        let url = format!("/manifest/{digest}/from/{from}");
+        let delta = self.document(&url).ok()?;
+        let delta: Delta = serde_json::from_slice(&delta).ok()?;
+        let bytes = delta.apply(kept).to_bytes().ok()?;
+        let manifest = Manifest::from_bytes(&bytes, digest).ok()?;
+        Some((manifest, bytes))
+    }
+
+    /// Something that is small enough for memory, unchecked.
+    fn document(&mut self, url: &str) -> Result<Vec<u8>, FetchError> {
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(MAX_LEN).unwrap_or(u64::MAX);
+        let body = self.client.get(url, 0).map_err(http(url))?;
+        body.take(limit).read_to_end(&mut bytes).map_err(cut(url))?;
+        Ok(bytes)
     }
 
     /// Fetches and checks a blob that is small enough for memory: a part of a boot loader.

@@ -4,6 +4,8 @@
 //! wish always has the same bytes and so the same digest. It names no node: all nodes of one
 //! class, architecture and firmware share one manifest.
 
+pub mod delta;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -384,7 +386,7 @@ pub fn is_clean_path(path: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn sample() -> Manifest {
+    pub(super) fn sample() -> Manifest {
         let blob = BlobRef {
             sha256: Digest::of(b"x"),
             size: 1,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bootd_protocol::boot_choice::script::Script;
 use bootd_protocol::digest::Digest;
+use bootd_protocol::manifest::delta::Delta;
 use bootd_protocol::uki::{Part, Section};
 use catalog::blobs::{Blob, BlobError};
 use tokio::net::TcpStream;
@@ -70,16 +71,15 @@ async fn find(
     stream: &TcpStream,
     peer: SocketAddr,
 ) -> Result<Resource, Refusal> {
-    let mut names = request.path.split('/').skip(1);
-    match (names.next(), names.next(), names.next(), names.next()) {
-        (Some("manifest"), Some(digest), None, None) => manifest(http, digest),
-        (Some("blob"), Some(digest), None, None) => blob(http, digest).await,
-        (Some("boot"), Some(file), None, None) => boot_image(http, file).await,
-        (Some("boot"), Some(digest), Some(part), None) => boot_part(http, digest, part).await,
-        (Some("ipxe"), None, None, None) => {
-            ipxe(http, request, peer, stream.local_addr().ok()).await
-        }
-        (Some("metrics"), None, None, None) => Ok(metrics::resource(http)),
+    let names: Vec<&str> = request.path.split('/').skip(1).take(5).collect();
+    match names.as_slice() {
+        ["manifest", digest] => manifest(http, digest),
+        ["manifest", digest, "from", base] => delta(http, digest, base),
+        ["blob", digest] => blob(http, digest).await,
+        ["boot", file] => boot_image(http, file).await,
+        ["boot", digest, part] => boot_part(http, digest, part).await,
+        ["ipxe"] => ipxe(http, request, peer, stream.local_addr().ok()).await,
+        ["metrics"] => Ok(metrics::resource(http)),
         _ => Err(Refusal(
             Status::NotFound,
             format!("{}: there is nothing of that name", request.path),
@@ -103,6 +103,31 @@ fn manifest(http: &Http, digest: &str) -> Result<Resource, Refusal> {
         media_type: "application/json",
         digest: Some(digest),
         content: Content::Manifest(Arc::clone(encoded)),
+    })
+}
+
+/// What makes a manifest in force out of one that was in force before.
+fn delta(http: &Http, digest: &str, base: &str) -> Result<Resource, Refusal> {
+    let (digest, base) = (parse_digest(digest)?, parse_digest(base)?);
+    let view = http.desired.view();
+    let not_here = |digest| {
+        let why = format!("manifest {digest} is not known here: fetch the whole one");
+        Refusal(Status::NotFound, why)
+    };
+    let new = view.served.manifest(digest);
+    let new = new.ok_or_else(|| not_here(digest))?;
+    let old = view
+        .served
+        .manifest(base)
+        .or_else(|| view.served.former(base));
+    let old = old.ok_or_else(|| not_here(base))?;
+    let delta = Delta::between(base, &old.manifest, &new.manifest);
+    let text = delta.to_json();
+    let text = text.map_err(|error| Refusal(Status::InternalServerError, error.to_string()))?;
+    Ok(Resource {
+        media_type: "application/json",
+        digest: None,
+        content: Content::Text(text),
     })
 }
 
