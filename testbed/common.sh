@@ -37,6 +37,7 @@ PACKAGES=(
     ovmf                 # UEFI for them
     iproute2             # the private network
     gcc libc6-dev        # links Rust programs, compiles SQLite and zstd
+    g++                  # with gcc and binutils: change signatures are tested on what they make
     grub-common          # grub-mkimage
     grub-pc-bin          # GRUB for BIOS
     grub-efi-amd64-bin   # GRUB for UEFI

@@ -128,7 +128,8 @@ struct Process<'m, 'a> {
     loaded: Vec<usize>,
     /// The module that this process began with.
     root: usize,
-    /// What is loaded, in order, with the place in here of what asked for it first.
+    /// What is loaded, in order, with the place in here of the nearest one with a `DT_RPATH`
+    /// among those on whose behalf it was loaded.
     queue: Vec<(usize, Option<usize>)>,
 }
 
@@ -174,30 +175,35 @@ impl<'a> Process<'_, 'a> {
         } else {
             self.tree.find(module, &above, want.name)?
         };
-        self.names[want.number] = Some((self.root, found));
-        self.add(found, Some(at));
+        // `$ORIGIN` is another directory for everybody.
+        if !want.name.contains('$') {
+            self.names[want.number] = Some((self.root, found));
+        }
+        let above = if has_rpath(self.modules[module].facts) {
+            Some(at)
+        } else {
+            self.queue[at].1
+        };
+        self.add(found, above);
         Some(found)
     }
 
-    /// Modules whose `DT_RPATH` counts for `module`, too: those that asked for it. It ends that
-    /// if it has a `DT_RUNPATH`.
+    /// Modules whose `DT_RPATH` counts for `module`, too: those on whose behalf it was loaded,
+    /// unless it has a `DT_RUNPATH`.
     fn rpaths_above(&self, at: usize, module: usize) -> Vec<usize> {
         let mut above = Vec::new();
         if self.modules[module].facts.runpath.is_some() {
             return above;
         }
         let mut next = self.queue[at].1;
-        while let Some((module, by)) = next.and_then(|it| self.queue.get(it)) {
-            let facts = self.modules[*module].facts;
-            if facts.rpath.is_some() && facts.runpath.is_none() {
-                above.push(*module);
-            }
-            next = *by;
+        while let Some((module, further)) = next.and_then(|it| self.queue.get(it)) {
+            above.push(*module);
+            next = *further;
         }
         above
     }
 
-    fn add(&mut self, module: usize, by: Option<usize>) {
+    fn add(&mut self, module: usize, above: Option<usize>) {
         if let Some(soname) = self.known[module].soname {
             let known = self.names[soname].is_some_and(|(root, _)| root == self.root);
             if !known {
@@ -206,7 +212,12 @@ impl<'a> Process<'_, 'a> {
         }
         if self.loaded[module] != self.root {
             self.loaded[module] = self.root;
-            self.queue.push((module, by));
+            self.queue.push((module, above));
         }
     }
+}
+
+/// Whether a module has a `DT_RPATH` that counts.
+fn has_rpath(facts: &ElfFacts) -> bool {
+    facts.rpath.is_some() && facts.runpath.is_none()
 }

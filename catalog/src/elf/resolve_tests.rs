@@ -150,6 +150,43 @@ fn finds_by_lists_of_directories() {
     assert_eq!(first(&tree, &[]).missing, []);
 }
 
+/// From above the program's `DT_RPATH` reaches over a library that has none.
+#[test]
+fn a_list_reaches_down() {
+    let rpath = Some("/opt/one:/opt/two".to_owned());
+    let modules = [
+        (
+            "/bin/x",
+            ElfFacts {
+                rpath,
+                ..library("", &["liba.so"])
+            },
+        ),
+        ("/opt/one/liba.so", library("liba.so", &["libb.so"])),
+        ("/lib/libc.so", library("libc.so", &[])),
+        (
+            "/opt/two/libb.so",
+            library("libb.so", &["libc.so", "libd.so"]),
+        ),
+        ("/opt/two/libc.so", library("libc.so", &[])),
+        ("/lib/libd.so", library("libd.so", &["$ORIGIN/libe.so"])),
+        (
+            "/lib/libe.so",
+            library("", &["/opt/two/libb.so", "$ORIGIN/libe.so"]),
+        ),
+    ];
+    let found = first(&modules, &[]);
+    let expected = [
+        "/lib/libd.so",
+        "/lib/libe.so",
+        "/opt/one/liba.so",
+        "/opt/two/libb.so",
+        "/opt/two/libc.so",
+    ];
+    assert_eq!(found.transitive, expected);
+    assert_eq!(found.missing, []);
+}
+
 #[test]
 fn passes_over_what_is_for_another_processor() {
     let arm = Abi {

@@ -41,6 +41,7 @@ pub(super) fn archive(bytes: &[u8]) -> Result<Digest, Strange> {
     for member in ArchiveFile::parse(bytes)?.members() {
         let member = member?;
         let content = member.data(bytes)?;
+        check_padding(bytes, member.file_range())?;
         stream.bytes(member.name())?;
         stream.numbers(&[member.mode().ok_or(Strange)?])?;
         let is_elf = content.starts_with(&object::elf::ELFMAG);
@@ -52,4 +53,14 @@ pub(super) fn archive(bytes: &[u8]) -> Result<Digest, Strange> {
         stream.bytes(digest.as_bytes())?;
     }
     Ok(stream.finish())
+}
+
+/// Members of odd length are followed by one byte that says nothing.
+fn check_padding(bytes: &[u8], (start, len): (u64, u64)) -> Result<(), Strange> {
+    let end = start.saturating_add(len);
+    let next = usize::try_from(end).ok().and_then(|end| bytes.get(end));
+    match next {
+        Some(byte) if end % 2 == 1 && *byte != b'\n' => Err(Strange),
+        Some(_) | None => Ok(()),
+    }
 }

@@ -156,11 +156,14 @@ where
     let headers = header.section_headers(endian, bytes)?;
     let names = header.section_strings_index(endian, bytes)?;
     let names = headers.get(names.0).ok_or(Strange)?.data(endian, bytes)?;
-    // Names may lie one over the other, but together they are not longer than the file.
+    // One over the other they could be far more than the file is long, and take as long to read.
     let mut room = bytes.len();
+    let mut name_room = bytes.len();
     let section = |header: &E::SectionHeader| {
         let name = name(names, header.sh_name(endian))?;
-        room = room.checked_sub(name.len()).ok_or(Strange)?;
+        let data = header.data(endian, bytes)?;
+        name_room = name_room.checked_sub(name.len()).ok_or(Strange)?;
+        room = room.checked_sub(data.len()).ok_or(Strange)?;
         Ok(Section {
             name,
             kind: header.sh_type(endian),
@@ -171,7 +174,7 @@ where
             align: header.sh_addralign(endian).into(),
             link: header.link(endian).0,
             info: usize::try_from(header.sh_info(endian)).map_err(|_| Strange)?,
-            data: header.data(endian, bytes)?,
+            data,
         })
     };
     headers.iter().map(section).collect()

@@ -229,6 +229,33 @@ fn of_an_archive_the_members_count() {
     assert_eq!(of(cut), Digest::of(cut));
 }
 
+/// Thousands of sections that all hold the whole file: no more work than for the file.
+#[test]
+fn sections_over_each_other_are_not_read() {
+    let behind = vec![b'x'; 1 << 20];
+    let builder = ElfBuilder {
+        kind: 1,
+        behind: &behind,
+        ..ElfBuilder::default()
+    };
+    let notes = crate::elf::fixture::Section {
+        name: ".note",
+        kind: 7,
+        align: 1,
+        ..Default::default()
+    };
+    let count = 4000;
+    let mut bytes = builder.file(&[], vec![notes; count], 64);
+    let table = bytes.len() - (count + 1) * 64;
+    for header in bytes[table..].chunks_exact_mut(64).take(count) {
+        header[24..32].copy_from_slice(&64_u64.to_le_bytes());
+        header[32..40].copy_from_slice(&(1_u64 << 20).to_le_bytes());
+    }
+    let begin = std::time::Instant::now();
+    assert_eq!(of(&bytes), Digest::of(&bytes));
+    assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
+}
+
 #[test]
 fn a_normal_form_is_no_content() {
     let form = b"change-signature-v1\0content\0x";

@@ -15,12 +15,14 @@
 //! | `disk` | a disk that anybody may have written |
 //! | `composite` | composites, signatures, keys, release files |
 //! | `deb` | Debian packages, and the ELF files in them |
+//! | `elf` | modules of packages: programs, libraries, archives |
 
 mod composite;
 mod deb;
 mod dhcp;
 mod disk;
 mod document;
+mod elf;
 mod http;
 mod input;
 mod memory;
@@ -126,4 +128,6 @@ targets! {
     RELEASE = "release", composite::release, 256 * KIB;
     /// A Debian package, and what a boot image takes from it.
     DEB = "deb", deb::package, 2 * MIB;
+    /// A module of a package: what it says of itself, what it needs, its change signature.
+    ELF = "elf", elf::module, 256 * KIB;
 }

@@ -8,11 +8,15 @@
 )]
 
 mod documents;
+mod modules;
 mod packages;
 mod packets;
 
 #[path = "../../../../../../node-initramfs/image/src/fixture.rs"]
 mod fixture;
+
+#[path = "../../../../../../catalog/src/elf/fixture.rs"]
+mod elf;
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +25,12 @@ use std::path::Path;
 type Seed = (&'static str, String, Vec<u8>);
 
 fn main() {
-    let seeds = [packets::seeds(), documents::seeds(), packages::seeds()];
+    let seeds = [
+        packets::seeds(),
+        documents::seeds(),
+        packages::seeds(),
+        modules::seeds(),
+    ];
     for (target, name, content) in seeds.into_iter().flatten() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../seeds")
