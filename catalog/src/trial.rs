@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use bootd_protocol::digest::Digest;
 use bootd_protocol::manifest::{BlobRef, Manifest, PackageRef};
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
@@ -46,6 +47,8 @@ pub struct Change {
     pub packages: BTreeMap<String, (Option<String>, Option<String>)>,
     /// Boot image, name and version: before and after, if it changes.
     pub boot: Option<(Option<String>, Option<String>)>,
+    /// The digest of the new manifest; `None`: there is none any more.
+    pub digest: Option<Digest>,
     /// How many paths of the tree come, change or go.
     pub paths: usize,
     /// What such a node has to fetch: modules and bytes.
@@ -139,10 +142,12 @@ fn changes(old: &Served, new: &Served, after: &Snapshot) -> Vec<Change> {
         if old.as_ref().map(|it| it.0) == new.as_ref().map(|it| it.0) {
             continue;
         }
+        let digest = new.as_ref().map(|it| it.0);
         let (old, new) = (old.map(|it| it.1), new.map(|it| it.1));
         changes.push(Change {
             who: who.clone(),
             nodes: nodes_of(who, after),
+            digest,
             packages: packages(old.as_ref(), new.as_ref()),
             boot: boot(old.as_ref(), new.as_ref()),
             paths: paths(old.as_ref(), new.as_ref()),

@@ -82,6 +82,8 @@ enum Figure {
         #[arg(long, value_name = "N", default_value_t = 1000)]
         nodes: u16,
     },
+    /// The catalog: from an edit to manifests, installing, very many nodes
+    Catalog(bench::catalog::Options),
     /// DHCP side by side with Kea, dnsmasq and ISC dhcpd
     Dhcp(bench::contest::Options),
     /// TFTP side by side with tftpd-hpa, dnsmasq, atftpd and async-tftp
@@ -133,6 +135,7 @@ fn measure(what: Figure, work_dir: &Path) -> Result<ExitCode> {
     match what {
         Figure::Verify(options) => bench::verify::run(&options)?,
         Figure::Memory { nodes } => bench::memory::run(nodes)?,
+        Figure::Catalog(options) => bench::catalog::run(&options)?,
         Figure::Part(part) => part.run()?,
         Figure::Dhcp(options) => {
             return side_by_side(work_dir, &options, bench::dhcp::fetch, bench::dhcp::run);

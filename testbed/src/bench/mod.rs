@@ -1,7 +1,8 @@
-//! The master measured: by itself ([`verify`], [`memory`]: on loopback, without root), and side by
+//! The master measured: by itself ([`verify`], [`memory`], [`catalog`]: on loopback, without root), and side by
 //! side with its peers and with what this machine can do at most ([`dhcp`], [`tftp`], [`http`]: in
 //! a private network). No machines.
 
+pub mod catalog;
 pub mod contest;
 pub(crate) mod debian;
 pub mod dhcp;
@@ -27,18 +28,18 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
+use ::catalog::Catalog;
+use ::catalog::served::Served;
 use anyhow::{Context as _, Result};
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::verify::key::SecretKey;
 use bootd_protocol::verify::message::Identity;
-use catalog::Catalog;
-use catalog::served::Served;
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 use crate::cluster::master::Master;
-use crate::cluster::release::catalog;
+use crate::cluster::release::catalog as run_catalog;
 
 /// The class of all nodes.
 const CLASS: &str = "bench";
@@ -161,7 +162,7 @@ fn install(master: &Master, dir: &Path) -> Result<()> {
     let at = |name: &str| dir.join(name);
     fs::write(at("uki"), "image")?;
     fs::write(at("release.toml"), RELEASE)?;
-    catalog(&["keygen".as_ref(), at("release").as_os_str()])?;
+    run_catalog(&["keygen".as_ref(), at("release").as_os_str()])?;
     master.trust(&at("release.pub"))?;
     let (release, composite, key) = (at("release.toml"), at("composite"), at("release.key"));
     let compose: [&OsStr; 6] = [

@@ -1,7 +1,7 @@
 //! Looking at what a node serves.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,11 +13,18 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// Nobody answers, or not with status 200.
 pub fn get(address: &str, path: &str) -> Result<String> {
-    let target = format!("{address}:80").parse().context("an address")?;
+    get_from(format!("{address}:80").parse().context("an address")?, path)
+}
+
+/// Gets `path` from a server; the body.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_from(target: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&target, LIMIT)
         .with_context(|| format!("connect to {target}"))?;
     stream.set_read_timeout(Some(LIMIT))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {target}\r\n\r\n")?;
     let mut answer = String::new();
     stream
         .read_to_string(&mut answer)
