@@ -15,6 +15,7 @@
 //! | [`identify`] | from a snapshot: which node a machine is, or which rule takes it in |
 //! | [`served`] | the manifests in force: the last good one of every class |
 //! | [`watch`] | has somebody edited the catalog? |
+//! | [`orders`] | orders to many nodes, written |
 //! | [`edit`] | the few rows that bootd writes: new nodes, their keys |
 //! | `upgrade` | a database of an older version becomes one of this version |
 //! | [`state`] | `state.db`: leases, presence, events |
@@ -26,6 +27,7 @@ pub mod edit;
 pub mod error;
 pub mod identify;
 pub mod keys;
+pub mod orders;
 pub mod schema;
 pub mod select;
 pub mod served;

@@ -13,7 +13,7 @@ use crate::upgrade::{rebuild, upgrade};
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `PRAGMA user_version` of [`SCHEMA`].
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// `PRAGMA application_id` of [`SCHEMA`]: "btcd".
 const APPLICATION_ID: i64 = 0x6274_6364;

@@ -2,6 +2,7 @@
 
 mod network;
 mod option;
+mod orders;
 pub(crate) mod read;
 mod words;
 
@@ -15,6 +16,7 @@ pub use bootd_protocol::dhcp::server::{Bootp, DhcpOption, Mode};
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::manifest::{Boot, File, PackageRef, Policy, Process};
 
+pub use orders::{Covered, Install, Preparation, Reset, Test};
 pub use words::{Unknown, Word};
 
 use crate::keys::PublicKey;
@@ -34,6 +36,10 @@ pub struct Snapshot {
     pub rules: Vec<Rule>,
     /// Sorted by name.
     pub nodes: Vec<Node>,
+    /// By number.
+    pub preparations: Vec<Preparation>,
+    /// By number.
+    pub tests: Vec<Test>,
     /// What makes no sense in single rows. Unless a problem says otherwise, its row is left out.
     pub problems: Vec<Problem>,
     pub(crate) by_mac: HashMap<Mac, usize>,
@@ -137,6 +143,10 @@ pub struct Class {
     pub boot_by: Option<BootBy>,
     /// Sorted by code. They win over the network's.
     pub options: Vec<DhcpOption>,
+    /// Where its nodes install.
+    pub install: Install,
+    /// How an absent node of it is reset, if it can be.
+    pub reset: Option<Reset>,
 }
 
 /// How a node's key is bound at first contact.

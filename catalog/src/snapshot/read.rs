@@ -17,6 +17,7 @@ use rusqlite::{Connection, Row};
 
 use super::network;
 use super::option::{self, Options};
+use super::orders;
 use super::{
     Action, BootBy, Class, KeyPolicy, Node, Package, Problem, Rule, Scope, Snapshot, Word as _,
 };
@@ -36,6 +37,8 @@ pub(crate) fn snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
         nodes: good_rows(db, "node", NODES, &mut problems, |row| {
             node(row, &mut options)
         })?,
+        preparations: orders::preparations(db, &mut problems)?,
+        tests: orders::tests(db)?,
         ..Snapshot::default()
     };
     snapshot.index();
@@ -230,6 +233,8 @@ fn class(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<Cla
         images: BTreeMap::new(),
         lease: lease.map(|seconds| Duration::from_secs(seconds.into())),
         boot_by: row_try!(word(row, "boot_by", BootBy::ALL, BootBy::name)?),
+        install: row_try!(orders::install(row)?),
+        reset: row_try!(orders::reset(row)?),
     }))
 }
 
@@ -381,7 +386,7 @@ fn texts(row: &Row<'_>, column: &str) -> rusqlite::Result<RowResult<Vec<String>>
         .map_err(|error| format!("{column} is not a JSON array of text: {error}")))
 }
 
-fn each(
+pub(super) fn each(
     db: &Connection,
     query: &str,
     mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
