@@ -235,7 +235,23 @@ CREATE TABLE class (
         CONSTRAINT "lease_seconds is from 60 to 31536000 (a year)"
         CHECK (lease_seconds BETWEEN 60 AND 31536000),
     -- How its nodes load their boot image; NULL: as the network says.
-    boot_by      TEXT CONSTRAINT "boot_by is tftp or http" CHECK (boot_by IN ('tftp', 'http'))
+    boot_by      TEXT CONSTRAINT "boot_by is tftp or http" CHECK (boot_by IN ('tftp', 'http')),
+    -- persist: its nodes install on their disks; test: they run from RAM at every boot, and their
+    -- disks stay as they are; hold: they wait, and run nothing.
+    install      TEXT NOT NULL DEFAULT 'persist'
+        CONSTRAINT "install is persist, test or hold" CHECK (install IN ('persist', 'test', 'hold')),
+    -- What bootd runs to reset a node of this class that is absent while it is to be prepared: a
+    -- program and its arguments, without a shell. {node}, {mac} and {address} stand for the node's:
+    -- '["/usr/bin/ipmitool", "-H", "{node}-bmc", "-f", "/etc/ipmi", "power", "cycle"]'.
+    reset_command TEXT
+        CONSTRAINT "reset_command is a JSON array that begins with an absolute path"
+        CHECK (reset_command IS NULL
+               OR json_valid(reset_command) AND json_type(reset_command) = 'array'
+                  AND coalesce(json_extract(reset_command, '$[0]') GLOB '/?*', 0)),
+    -- After so long an absence.
+    reset_after_seconds INTEGER NOT NULL DEFAULT 60
+        CONSTRAINT "reset_after_seconds is from 0 to 86400 (a day)"
+        CHECK (reset_after_seconds BETWEEN 0 AND 86400)
 ) STRICT, WITHOUT ROWID;
 
 -- The packages of a class, by position: base packages last. Where two packages hold the same path,
@@ -499,6 +515,55 @@ CREATE TABLE trusted_key (
     key  TEXT NOT NULL UNIQUE
         CONSTRAINT "key is the second line of a minisign .pub file, 56 characters that begin with RW"
         CHECK (length(key) = 56 AND key GLOB 'RW*' AND key NOT GLOB '*[^A-Za-z0-9+/=]*')
+) STRICT, WITHOUT ROWID;
+
+-- Orders to many ---------------------------------------------------------------------------------
+
+-- Prepare nodes: all that it names restart, install what they lack and wait for each other; when
+-- the last one is ready, all restart. How far each is stands in state.db, table preparation_node.
+--
+--     INSERT INTO preparation (comment) VALUES ('tonight');
+--     INSERT INTO preparation_target (preparation, scope, name) VALUES (1, 'class', 'web');
+CREATE TABLE preparation (
+    -- Left out: the next number. A number is never used again.
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- NULL: as soon as all are ready, bootd writes 'go' itself. go: those that are ready restart,
+    -- the others are left out. cancel: everybody runs, nobody waits.
+    decision TEXT
+        CONSTRAINT "decision is go or cancel, or NULL for not yet" CHECK (decision IN ('go', 'cancel')),
+    comment  TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+-- Whom it is for. Nodes count that are there when bootd first sees it with a target; put all of
+-- them into one transaction.
+CREATE TABLE preparation_target (
+    preparation INTEGER NOT NULL,
+    scope       TEXT NOT NULL
+        CONSTRAINT "scope is all, class or node" CHECK (scope IN ('all', 'class', 'node')),
+    -- Of the class or node; '' for all.
+    name        TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (preparation, scope, name),
+    CONSTRAINT "a class or node has a name, all has none" CHECK ((scope = 'all') = (name = ''))
+) STRICT, WITHOUT ROWID;
+
+-- Try packages once: at the next boot, each node that it names has them in RAM, in the place of, or
+-- besides, what its class has. The boot after that is as always. Which node had its test stands in
+-- state.db, table node_test.
+--
+--     INSERT INTO test (scope, name) VALUES ('node', 'node-123456');
+--     INSERT INTO test_package VALUES (1, 'site', '2.0');
+CREATE TABLE test (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    scope   TEXT NOT NULL CONSTRAINT "scope is class or node" CHECK (scope IN ('class', 'node')),
+    name    TEXT NOT NULL,
+    comment TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE TABLE test_package (
+    test    INTEGER NOT NULL,
+    package TEXT NOT NULL,
+    version TEXT NOT NULL,
+    PRIMARY KEY (test, package)
 ) STRICT, WITHOUT ROWID;
 
 -- Addresses as numbers, for the guards below ------------------------------------------------------
@@ -887,6 +952,88 @@ CREATE TRIGGER dhcp_option_update AFTER UPDATE ON dhcp_option BEGIN
         * CASE NEW.type WHEN 'u8' THEN 1 WHEN 'u16' THEN 2 WHEN 'u32' THEN 4 ELSE 0 END > 255;
 END;
 
+-- Guards of orders to many ------------------------------------------------------------------------
+
+CREATE TRIGGER preparation_keeps_its_number BEFORE UPDATE OF id ON preparation WHEN OLD.id <> NEW.id BEGIN
+    SELECT RAISE(ABORT, 'a preparation never changes its number: state.db knows it by it');
+END;
+CREATE TRIGGER preparation_keeps_its_decision BEFORE UPDATE OF decision ON preparation
+WHEN OLD.decision = 'cancel' AND NEW.decision IS NOT OLD.decision OR OLD.decision = 'go' AND NEW.decision IS NULL BEGIN
+    SELECT RAISE(ABORT, 'this preparation has been decided: insert another one');
+END;
+CREATE TRIGGER preparation_takes_its_rows AFTER DELETE ON preparation BEGIN
+    DELETE FROM preparation_target WHERE preparation = OLD.id;
+END;
+CREATE TRIGGER preparation_target_insert BEFORE INSERT ON preparation_target BEGIN
+    SELECT RAISE(ABORT, 'no preparation has this number: insert it first, see SELECT id, comment FROM preparation')
+    WHERE NOT EXISTS (SELECT 1 FROM preparation WHERE id = NEW.preparation);
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NEW.scope = 'class' AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.name);
+    SELECT RAISE(ABORT, 'no node has this name: see SELECT name FROM node')
+    WHERE NEW.scope = 'node' AND NOT EXISTS (SELECT 1 FROM node WHERE name = NEW.name);
+END;
+CREATE TRIGGER preparation_target_update BEFORE UPDATE ON preparation_target BEGIN
+    SELECT RAISE(ABORT, 'no preparation has this number: insert it first, see SELECT id, comment FROM preparation')
+    WHERE NOT EXISTS (SELECT 1 FROM preparation WHERE id = NEW.preparation);
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NEW.scope = 'class' AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.name);
+    SELECT RAISE(ABORT, 'no node has this name: see SELECT name FROM node')
+    WHERE NEW.scope = 'node' AND NOT EXISTS (SELECT 1 FROM node WHERE name = NEW.name);
+END;
+
+CREATE TRIGGER test_keeps_its_number BEFORE UPDATE OF id ON test WHEN OLD.id <> NEW.id BEGIN
+    SELECT RAISE(ABORT, 'a test never changes its number: state.db knows it by it');
+END;
+CREATE TRIGGER test_takes_its_rows AFTER DELETE ON test BEGIN
+    DELETE FROM test_package WHERE test = OLD.id;
+END;
+CREATE TRIGGER test_insert BEFORE INSERT ON test BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NEW.scope = 'class' AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.name);
+    SELECT RAISE(ABORT, 'no node has this name: see SELECT name FROM node')
+    WHERE NEW.scope = 'node' AND NOT EXISTS (SELECT 1 FROM node WHERE name = NEW.name);
+END;
+CREATE TRIGGER test_package_insert BEFORE INSERT ON test_package BEGIN
+    SELECT RAISE(ABORT, 'no test has this number: insert it first, see SELECT id, comment FROM test')
+    WHERE NOT EXISTS (SELECT 1 FROM test WHERE id = NEW.test);
+    SELECT RAISE(ABORT, 'this package has no such version: see SELECT name, version, arch FROM package')
+    WHERE NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package AND version = NEW.version);
+END;
+CREATE TRIGGER test_update BEFORE UPDATE ON test BEGIN
+    SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
+    WHERE NEW.scope = 'class' AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.name);
+    SELECT RAISE(ABORT, 'no node has this name: see SELECT name FROM node')
+    WHERE NEW.scope = 'node' AND NOT EXISTS (SELECT 1 FROM node WHERE name = NEW.name);
+END;
+CREATE TRIGGER test_package_update BEFORE UPDATE ON test_package BEGIN
+    SELECT RAISE(ABORT, 'no test has this number: insert it first, see SELECT id, comment FROM test')
+    WHERE NOT EXISTS (SELECT 1 FROM test WHERE id = NEW.test);
+    SELECT RAISE(ABORT, 'this package has no such version: see SELECT name, version, arch FROM package')
+    WHERE NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package AND version = NEW.version);
+END;
+CREATE TRIGGER package_stays_while_tested BEFORE DELETE ON package
+WHEN EXISTS (SELECT 1 FROM test_package WHERE package = OLD.name AND version = OLD.version)
+ AND NOT EXISTS (SELECT 1 FROM package WHERE name = OLD.name AND version = OLD.version AND id <> OLD.id) BEGIN
+    SELECT RAISE(ABORT, 'a test still has this version of the package: see SELECT * FROM test_package, and delete the test first');
+END;
+
+CREATE TRIGGER class_takes_its_name_to_orders AFTER UPDATE OF name ON class WHEN OLD.name <> NEW.name BEGIN
+    UPDATE preparation_target SET name = NEW.name WHERE scope = 'class' AND name = OLD.name;
+    UPDATE test SET name = NEW.name WHERE scope = 'class' AND name = OLD.name;
+END;
+CREATE TRIGGER class_takes_its_orders AFTER DELETE ON class BEGIN
+    DELETE FROM preparation_target WHERE scope = 'class' AND name = OLD.name;
+    DELETE FROM test WHERE scope = 'class' AND name = OLD.name;
+END;
+CREATE TRIGGER node_takes_its_name_to_orders AFTER UPDATE OF name ON node WHEN OLD.name <> NEW.name BEGIN
+    UPDATE preparation_target SET name = NEW.name WHERE scope = 'node' AND name = OLD.name;
+    UPDATE test SET name = NEW.name WHERE scope = 'node' AND name = OLD.name;
+END;
+CREATE TRIGGER node_takes_its_orders AFTER DELETE ON node BEGIN
+    DELETE FROM preparation_target WHERE scope = 'node' AND name = OLD.name;
+    DELETE FROM test WHERE scope = 'node' AND name = OLD.name;
+END;
+
 -- Every change moves the generation on ------------------------------------------------------------
 
 CREATE TRIGGER blob_insert_counts AFTER INSERT ON blob BEGIN UPDATE generation SET value = value + 1; END;
@@ -943,6 +1090,18 @@ CREATE TRIGGER dhcp_option_delete_counts AFTER DELETE ON dhcp_option BEGIN UPDAT
 CREATE TRIGGER trusted_key_insert_counts AFTER INSERT ON trusted_key BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER trusted_key_update_counts AFTER UPDATE ON trusted_key BEGIN UPDATE generation SET value = value + 1; END;
 CREATE TRIGGER trusted_key_delete_counts AFTER DELETE ON trusted_key BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER preparation_insert_counts AFTER INSERT ON preparation BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER preparation_update_counts AFTER UPDATE ON preparation BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER preparation_delete_counts AFTER DELETE ON preparation BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER preparation_target_insert_counts AFTER INSERT ON preparation_target BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER preparation_target_update_counts AFTER UPDATE ON preparation_target BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER preparation_target_delete_counts AFTER DELETE ON preparation_target BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER test_insert_counts AFTER INSERT ON test BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER test_update_counts AFTER UPDATE ON test BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER test_delete_counts AFTER DELETE ON test BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER test_package_insert_counts AFTER INSERT ON test_package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER test_package_update_counts AFTER UPDATE ON test_package BEGIN UPDATE generation SET value = value + 1; END;
+CREATE TRIGGER test_package_delete_counts AFTER DELETE ON test_package BEGIN UPDATE generation SET value = value + 1; END;
 
 -- For people -------------------------------------------------------------------------------------
 

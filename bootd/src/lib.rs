@@ -8,6 +8,7 @@
 //! | [`recorder`] | the one thread that writes what is observed |
 //! | [`registrar`] | the one thread that edits the catalog: new nodes, keys |
 //! | [`presence`], [`locations`] | how every node is doing, and where DHCP saw it |
+//! | [`orders`], [`hooks`] | orders to many nodes; commands that reset one |
 //! | [`rounds`] | what is looked at once a second |
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
@@ -25,8 +26,10 @@ pub mod chain;
 pub mod counters;
 pub mod desired;
 pub mod dhcp;
+pub mod hooks;
 pub mod http;
 pub mod locations;
+pub mod orders;
 pub mod presence;
 pub mod privileges;
 pub mod recorder;

@@ -46,6 +46,9 @@ struct Arguments {
     /// Debian's package ipxe has them.
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/ipxe")]
     ipxe_dir: PathBuf,
+    /// Run commands for a master, which starts this by itself.
+    #[arg(long, hide = true)]
+    run_hooks: bool,
     /// Log level: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -53,6 +56,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.run_hooks {
+        return run_hooks(arguments.user.as_deref());
+    }
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&arguments.log));
     tracing_subscriber::fmt()
@@ -77,5 +83,16 @@ fn main() -> ExitCode {
             error!("bootd stops: {problem:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The helper of a master: what it reads is from the master alone.
+fn run_hooks(user: Option<&str>) -> ExitCode {
+    let served = bootd::privileges::become_helper(user)
+        .map_err(std::io::Error::other)
+        .and_then(|()| bootd::hooks::helper::serve(std::io::stdin().lock()));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }

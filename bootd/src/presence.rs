@@ -237,7 +237,7 @@ impl Presence {
         let Some(name) = name else { return };
         match fact {
             Fact::KeyOffered { bound } => self.offered(name, identity.key, bound.as_ref()),
-            Fact::Asked { ask, verdict } => {
+            Fact::Asked { ask, verdict, .. } => {
                 if ask.booted_from != BootedFrom::Network {
                     lock(&self.sent_to_disk).remove(name);
                 }

@@ -118,6 +118,21 @@ pub fn give_up(plan: &Plan<'_>) -> Result<(), PrivilegeError> {
     restrict_files(plan)
 }
 
+/// Becomes the user whom the master becomes, with no capability and no way to get any. All files
+/// that this user can reach stay in reach: the helper starts programs.
+///
+/// # Errors
+/// No such user, or not allowed.
+pub fn become_helper(user: Option<&str>) -> Result<(), PrivilegeError> {
+    if let Some(user) = new_user(user)? {
+        become_user(&user)?;
+    }
+    if !Uid::effective().is_root() {
+        keep(CapabilitySet::empty())?;
+    }
+    set_no_new_privs(true).map_err(system("set no_new_privs"))
+}
+
 /// Whom to become, if anybody.
 fn new_user(wanted: Option<&str>) -> Result<Option<User>, PrivilegeError> {
     let find = |name| User::from_name(name).map_err(system("look up users"));

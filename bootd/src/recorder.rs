@@ -40,7 +40,12 @@ impl Letter {
     fn limit(&self) -> usize {
         match self {
             Letter::Record(
-                Record::Node(_) | Record::Replay(_) | Record::Counter(..) | Record::InForce(..),
+                Record::Node(_)
+                | Record::Replay(_)
+                | Record::Counter(..)
+                | Record::InForce(..)
+                | Record::Prepared(_)
+                | Record::Tested(_),
             ) => 2 * MAX_WAITING,
             Letter::Record(Record::Lease(_) | Record::Event(_)) | Letter::Commit(..) => MAX_WAITING,
         }

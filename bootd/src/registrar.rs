@@ -30,6 +30,7 @@ enum Edit {
     Enrol(Box<Identity>),
     Learn(String, Box<Identity>),
     BindKey(Box<Identity>, PublicKey),
+    Decide(i64),
 }
 
 /// Where to ask for edits. Clones reach the same registrar.
@@ -75,6 +76,11 @@ impl Registrar {
     /// Fills in what a node's row does not say.
     pub fn learn(&self, node: String, identity: Identity) {
         self.send(Edit::Learn(node, Box::new(identity)));
+    }
+
+    /// Decides that a preparation goes on: all are ready.
+    pub fn decide(&self, preparation: i64) {
+        self.send(Edit::Decide(preparation));
     }
 
     /// Binds a machine's key to its node, if that has none.
@@ -197,6 +203,12 @@ fn make(batch: &Batch<'_>, view: &View, edit: &Edit) -> Option<Made> {
             learned
                 .err()
                 .map(refused(format!("node {node}: what it is")))
+        }
+        Edit::Decide(preparation) => {
+            let decided = batch.go(*preparation);
+            decided.err().map(refused(format!(
+                "the decision of preparation {preparation}"
+            )))
         }
         Edit::BindKey(machine, key) => {
             let mac = machine.mac.map(|mac| mac.to_string()).unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::desired::Desired;
+use crate::orders::Orders;
 use crate::presence::Presence;
 use crate::supervision::{BEAT_INTERVAL, Pulse};
 
@@ -12,6 +13,8 @@ pub struct Rounds {
     pub desired: Desired,
     /// How nodes are doing.
     pub presence: Presence,
+    /// Orders to many nodes.
+    pub orders: Orders,
 }
 
 impl Rounds {
@@ -24,8 +27,10 @@ impl Rounds {
             if generation != Some(view.snapshot.generation) {
                 generation = Some(view.snapshot.generation);
                 self.presence.follow(&view);
+                self.orders.follow(&view);
             }
-            self.presence.tick(Instant::now());
+            let missing = self.presence.tick(Instant::now());
+            self.orders.tick(&missing);
             std::thread::sleep(BEAT_INTERVAL / 2);
         }
     }

@@ -7,21 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bootd_protocol::preparation::Progress;
 use catalog::Catalog;
 use catalog::state::StateStore;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::thread::CapabilitySet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::boot_configs::BootConfigs;
 use crate::boot_files::BootFiles;
 use crate::counters::{self, Counters};
 use crate::desired::Desired;
 use crate::dhcp::{self, Dhcp};
+use crate::hooks::{Hooks, Outcomes};
 use crate::http::{self, Http};
 use crate::locations::Locations;
+use crate::orders::{self, Orders};
 use crate::presence::Presence;
 use crate::privileges::{self, Plan};
 use crate::recorder::{self, Recorder};
@@ -77,6 +80,7 @@ struct Shared {
     recorder: Recorder,
     registrar: Registrar,
     presence: Presence,
+    orders: Orders,
     locations: Locations,
     boot_files: BootFiles,
     counters: Arc<Counters>,
@@ -104,6 +108,8 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let tftp = sockets::udp("TFTP", options.tftp_port)?;
     let dhcp = options.dhcp.then(dhcp::Sockets::open).transpose()?;
     let loaders = Loaders::in_directory(&options.ipxe_dir);
+    // It can start programs, which this process cannot any more in a moment.
+    let hooks = Hooks::start(options.user.as_deref());
     // The databases make files, which must not be root's; and no thread may be older than this.
     privileges::give_up(&Plan {
         user: options.user.as_deref(),
@@ -116,14 +122,25 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let key = catalog.master_key()?;
     let state = StateStore::open(&catalog.state_path())?;
     let (leases, replays, earlier) = (state.leases()?, state.replays()?, state.nodes()?);
+    let prepared = state.prepared()?;
 
     let desired = Desired::load(&catalog)?;
     let writer = Catalog::open(&options.state)?;
     let (recorder, desk) = recorder::recorder(state);
     let (registrar, registry) = registrar::registrar(writer, desired.clone(), recorder.clone());
-    let (failed, mut failures) = mpsc::channel(4);
+    let (failed, failures) = mpsc::channel(4);
+    let presence = Presence::new(earlier, recorder.clone());
+    let edge = |hooks| orders::Edge {
+        desired: desired.clone(),
+        presence: presence.clone(),
+        recorder: recorder.clone(),
+        registrar: registrar.clone(),
+        hooks,
+    };
+    let orders = under_orders(prepared, hooks, edge)?;
     let shared = Shared {
-        presence: Presence::new(earlier, recorder.clone()),
+        presence,
+        orders,
         locations: dhcp::locations(&leases),
         boot_files: BootFiles::new(catalog.blobs().clone()),
         counters: Arc::default(),
@@ -158,19 +175,27 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     info!(state = %options.state.display(), http = options.http_port, verify = options.verify_port, "bootd serves");
     shared.tell_service_manager();
 
+    let end = until_the_end(&shared.life, failures).await;
+    info!("bootd ends");
+    supervision::stopping();
+    end
+}
+
+/// Waits for a signal, or for a part that fails.
+async fn until_the_end(
+    life: &Life,
+    mut failures: mpsc::Receiver<anyhow::Error>,
+) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let end = tokio::select! {
+    tokio::select! {
         failure = failures.recv() => failure.map_or(Ok(()), Err),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
-        () = shared.life.watch() => Ok(()),
-    };
-    info!("bootd ends");
-    supervision::stopping();
-    end
+        () = life.watch() => Ok(()),
+    }
 }
 
 /// Where the hardware addresses of cards stand, for ARP.
@@ -202,6 +227,26 @@ fn http_limits() -> http::Limits {
 
 /// The epoch of a master that is alone: backup masters, who raise it, are yet to come.
 const EPOCH: u64 = 1;
+
+/// Orders to many, with the helper that runs commands for them, if there is one.
+fn under_orders(
+    prepared: Vec<Progress>,
+    started: std::io::Result<(Hooks, Outcomes)>,
+    edge: impl FnOnce(Hooks) -> orders::Edge,
+) -> anyhow::Result<Orders> {
+    match started {
+        Ok((hooks, outcomes)) => {
+            let orders = Orders::new(prepared, edge(hooks));
+            let told = orders.clone();
+            spawn("hooks", move || outcomes.read(|it| told.ran(&it)))?;
+            Ok(orders)
+        }
+        Err(problem) => {
+            warn!("no helper to run commands: {problem}");
+            Ok(Orders::new(prepared, edge(Hooks::none())))
+        }
+    }
+}
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     let builder = std::thread::Builder::new().name(name.to_owned());
@@ -237,6 +282,7 @@ impl Shared {
         let rounds = Rounds {
             desired: self.desired.clone(),
             presence: self.presence.clone(),
+            orders: self.orders.clone(),
         };
         let pulse = self.life.part("rounds");
         spawn("rounds", move || rounds.run(&pulse))
@@ -253,6 +299,7 @@ impl Shared {
             recorder: self.recorder.clone(),
             registrar: self.registrar.clone(),
             presence: self.presence.clone(),
+            orders: self.orders.clone(),
             locations: self.locations.clone(),
             counters: Arc::clone(&self.counters),
             pulse: self.life.part("verify"),

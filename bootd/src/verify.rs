@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bootd_protocol::verify::MAX_LEN;
 use bootd_protocol::verify::header::Drop as Dropped;
 use bootd_protocol::verify::key::{PublicKey, SecretKey};
-use bootd_protocol::verify::master::{Command, Fact, Master, Observation};
-use bootd_protocol::verify::message::{Identity, Sequence};
+use bootd_protocol::verify::master::{Command, Fact, Gate, Master, Observation, Standing, Wishes};
+use bootd_protocol::verify::message::{Ask, Identity, Order, Receipt, Report, Sequence};
 use catalog::snapshot::Node;
 use catalog::state::{KeyReplay, Record};
 use tracing::{debug, info};
@@ -16,6 +16,7 @@ use tracing::{debug, info};
 use crate::counters::Counters;
 use crate::desired::Desired;
 use crate::locations::Locations;
+use crate::orders::Orders;
 use crate::presence::Presence;
 use crate::recorder::Recorder;
 use crate::registrar::Registrar;
@@ -34,6 +35,8 @@ pub struct Verify {
     pub registrar: Registrar,
     /// Where it is told how nodes are doing.
     pub presence: Presence,
+    /// Orders to many nodes.
+    pub orders: Orders,
     /// Where machines were when DHCP heard of them.
     pub locations: Locations,
     /// Its numbers.
@@ -59,6 +62,31 @@ pub fn machine(seed: &[u8; 32], epoch: u64, http_port: u16, replays: &[KeyReplay
         }
     }
     machine
+}
+
+/// The catalog, and the orders that nodes are under.
+struct Asked<'a> {
+    wisher: Wisher<'a>,
+    orders: &'a Orders,
+}
+
+impl Wishes for Asked<'_> {
+    fn standing(&self, who: &Identity) -> Standing {
+        self.wisher.standing(who)
+    }
+
+    fn gate(&self, name: &str, ask: &Ask, version: u8) -> Gate {
+        self.orders.gate(name, ask, version)
+    }
+
+    fn receipt(&self, name: &str, report: &Report) -> Receipt {
+        let restart = self.orders.restart(name, report);
+        Receipt {
+            next_report: self.wisher.presence.next_report(),
+            order: restart.as_ref().map_or(Order::None, |_| Order::Restart),
+            reason: restart.unwrap_or_default(),
+        }
+    }
 }
 
 /// Whether a node says of itself what its row does not: else the catalog is left alone, which
@@ -94,7 +122,11 @@ impl Verify {
                 presence: &self.presence,
                 locations: &self.locations,
             };
-            if let Err(reason) = machine.handle_datagram(from, &buffer[..len], &wisher) {
+            let asked = Asked {
+                wisher,
+                orders: &self.orders,
+            };
+            if let Err(reason) = machine.handle_datagram(from, &buffer[..len], &asked) {
                 debug!(%from, "verify datagram dropped: {reason}");
             }
             while let Some(command) = machine.next_command() {
@@ -130,7 +162,7 @@ impl Verify {
             fact,
             ..
         } = observation;
-        if let (Some(name), Fact::Asked { ask, verdict }) = (name, fact) {
+        if let (Some(name), Fact::Asked { ask, verdict, .. }) = (name, fact) {
             let manifest = ask.manifest.short();
             info!(node = name, manifest, action = ?verdict.action, reason = verdict.reason, "asked");
             let view = self.desired.view();
@@ -150,6 +182,7 @@ impl Verify {
                 .record(Record::Replay(KeyReplay { key, boot, seq }));
         }
         self.presence.observed(observation);
+        self.orders.observed(observation);
     }
 
     fn count(&self, machine: &Master) {

@@ -10,10 +10,10 @@ use bootd_protocol::dhcp::server::{self as dhcp, Wish};
 use bootd_protocol::identity::{Arch, Firmware, Mac};
 use bootd_protocol::verify::key::PublicKey;
 use bootd_protocol::verify::master::{self as verify, KnownNode, Standing, Wanted};
-use bootd_protocol::verify::message::{self, Receipt};
+use bootd_protocol::verify::message;
 use catalog::edit::newcomer;
 use catalog::identify::{Identity, Match, match_node};
-use catalog::snapshot::{Action, Class, KeyPolicy, Node, Rule, Unknown};
+use catalog::snapshot::{Action, Class, Install, KeyPolicy, Node, Rule, Unknown};
 
 use crate::desired::View;
 use crate::locations::Locations;
@@ -95,6 +95,10 @@ impl View {
                     let reason = format!("node {0} is held: catalog approve {0}", node.name);
                     Place::Held(Some(node), reason)
                 }
+                Some(class) if class.install == Install::Hold => {
+                    let reason = format!("class {} holds its nodes: install = 'hold'", class.name);
+                    Place::Held(Some(node), reason)
+                }
                 Some(class) => Place::Member(node, class),
                 None => {
                     let reason = format!("node {} is of no class that exists", node.name);
@@ -130,6 +134,15 @@ impl View {
     }
 }
 
+/// A key of the catalog. That of who speaks has been decoded already: a point of the curve takes a
+/// while.
+fn known_key(key: &[u8; PublicKey::LEN], who: &message::Identity) -> Option<PublicKey> {
+    match key == who.key.as_bytes() {
+        true => Some(who.key),
+        false => PublicKey::from_bytes(key),
+    }
+}
+
 impl verify::Wishes for Wisher<'_> {
     fn standing(&self, who: &message::Identity) -> Standing {
         let identity = located(who, self.locations);
@@ -137,16 +150,14 @@ impl verify::Wishes for Wisher<'_> {
             Place::Ignored(_) | Place::Stranger => return Standing::Ignored,
             Place::Held(node, reason) => {
                 let name = node.map(|node| node.name.clone());
-                return Standing::Held { name, reason };
+                let key = node.and_then(|node| node.public_key);
+                let key = key.and_then(|key| known_key(&key, who)).map(Box::new);
+                return Standing::Held { name, key, reason };
             }
             Place::Member(node, class) => (node.name.clone(), node.public_key, class, false),
             Place::Newcomer(rule, class) => (self.newcomer(rule, &identity), None, class, true),
         };
-        // Its own key has been decoded already: a point of the curve takes a while.
-        let key = key.and_then(|key| match key == *who.key.as_bytes() {
-            true => Some(who.key),
-            false => PublicKey::from_bytes(&key),
-        });
+        let key = key.and_then(|key| known_key(&key, who));
         let row = (!enrol).then_some(name.as_str());
         let wanted = self.view.wanted(class, row, who.arch, who.firmware);
         Standing::Known(Box::new(KnownNode {
@@ -157,21 +168,9 @@ impl verify::Wishes for Wisher<'_> {
             wanted,
         }))
     }
-
-    fn receipt(&self, _name: &str, _report: &message::Report) -> Receipt {
-        self.next_report()
-    }
 }
 
 impl Wisher<'_> {
-    /// What a node that runs hears when it reports.
-    fn next_report(&self) -> Receipt {
-        Receipt {
-            next_report: self.presence.next_report(),
-            ..Receipt::default()
-        }
-    }
-
     /// The name that a newcomer gets, unless one that comes at the same time has it before.
     fn newcomer(&self, rule: &Rule, identity: &Identity) -> String {
         let mac = identity.mac.unwrap_or(Mac([0; 6]));

@@ -18,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use catalog::Catalog;
+use catalog::state::StateStore;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Debian's `nobody`.
@@ -286,4 +287,50 @@ fn the_unit_is_understood_and_shuts_bootd_in() {
     let judged = analyze(&secure, &unit).unwrap();
     let said = String::from_utf8_lossy(&judged.stdout);
     assert!(judged.status.success(), "{said}");
+}
+
+/// bootd itself can start no program any more: a helper does, as the same user.
+#[test]
+fn a_node_that_is_absent_is_reset() {
+    let root = is_root();
+    let user: &[&str] = if root { &["--user", "nobody"] } else { &[] };
+    let master = Master::start(user, |command| {
+        command.env("SECRET", "1");
+    });
+    until("it serves", || {
+        master.metric("bootd_catalog_generation").is_some()
+    });
+    // Fails where it is another user.
+    let script = if root {
+        "[ $(id -un) = nobody ] || exit 9"
+    } else {
+        "true"
+    };
+    master.sqlite3(
+        0,
+        &format!(
+            "INSERT INTO class (name, reset_command, reset_after_seconds) VALUES ('web',
+                 '[\"/bin/sh\", \"-c\", \"{script}; echo $1 $2 $SECRET\", \"x\", \"{{node}}\", \"{{mac}}\"]', 0);
+             INSERT INTO node (name, mac, class) VALUES ('n1', '52:54:00:00:00:01', 'web');
+             BEGIN;
+             INSERT INTO preparation (comment) VALUES ('now');
+             INSERT INTO preparation_target VALUES (1, 'all', '');
+             COMMIT;"
+        ),
+    );
+    let path = master.state.path().join("state.db");
+    let state = || StateStore::read_only(&path).unwrap().unwrap();
+    let told = || {
+        let events = state().events(Some("n1"), 20).unwrap();
+        let mut reset = events.into_iter().filter(|it| it.kind == "reset");
+        reset.next().map(|it| it.text)
+    };
+    until("the command has run", || told().is_some());
+    let expected = "exit status 0: n1 52:54:00:00:00:01";
+    assert_eq!(told().as_deref(), Some(expected));
+    let progress = state().prepared().unwrap();
+    assert_eq!(progress[0].stage.name(), "absent");
+    until("it is remembered", || {
+        state().prepared().unwrap()[0].message == format!("reset: {expected}")
+    });
 }

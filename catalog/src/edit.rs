@@ -149,6 +149,15 @@ impl Batch<'_> {
         Ok(self.bind_key(&name, key)?.then_some(name))
     }
 
+    /// Lets a preparation go on, unless somebody decided otherwise.
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    pub fn go(&self, preparation: i64) -> Result<()> {
+        let update = "UPDATE preparation SET decision = 'go' WHERE id = ?1 AND decision IS NULL";
+        self.run(|transaction| transaction.execute(update, [preparation]).map(|_| ()))
+    }
+
     fn run<T>(&self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
         work(self.transaction).map_err(Error::sql(self.path))
     }

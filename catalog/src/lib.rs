@@ -16,6 +16,7 @@
 //! | [`served`] | the manifests in force: the last good one of every class |
 //! | [`version`], [`relation`] | versions in order, and what packages say about each other |
 //! | [`watch`] | has somebody edited the catalog? |
+//! | [`orders`] | orders to many nodes, written |
 //! | [`edit`] | the few rows that bootd writes: new nodes, their keys |
 //! | [`trial`] | what an edit would do, seen on a copy |
 //! | `upgrade` | a database of an older version becomes one of this version |
@@ -31,6 +32,7 @@ pub mod elf;
 pub mod error;
 pub mod identify;
 pub mod keys;
+pub mod orders;
 pub mod relation;
 pub mod schema;
 pub mod select;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac};
 use bootd_protocol::manifest::PackageRef;
+use bootd_protocol::preparation::Progress;
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 
 use crate::error::{Error, Result};
@@ -17,6 +18,7 @@ use crate::upgrade::{beside, upgrade};
 
 mod contents;
 mod older;
+mod orders;
 mod rows;
 
 const SCHEMA: &str = include_str!("state.sql");
@@ -223,6 +225,23 @@ pub enum Record {
     /// The manifests that are in force now, and the time in Unix milliseconds. What nobody names
     /// and was in force long ago goes.
     InForce(Vec<Contents>, i64),
+    /// How far a node of a preparation is. The time is Unix time.
+    Prepared(Progress),
+    /// A node has a test in this boot.
+    Tested(NodeTest),
+}
+
+/// That a node had a test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeTest {
+    /// The test.
+    pub test: i64,
+    /// The node.
+    pub node: String,
+    /// The number of the boot in which it had it.
+    pub boot: u64,
+    /// When, in Unix milliseconds.
+    pub at_ms: i64,
 }
 
 /// An open `state.db`.
@@ -416,6 +435,8 @@ fn write_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Res
             params![name, number(*value)],
         ),
         Record::InForce(contents, now) => contents::write(transaction, contents, *now),
+        Record::Prepared(progress) => orders::write_progress(transaction, progress),
+        Record::Tested(test) => orders::write_test(transaction, test),
     }
 }
 

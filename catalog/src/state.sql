@@ -115,6 +115,31 @@ SELECT (ip >> 24) || '.' || (ip >> 16 & 255) || '.' || (ip >> 8 & 255) || '.' ||
        circuit, remote
 FROM lease WHERE number IN (SELECT max(number) FROM lease GROUP BY ip) ORDER BY ip;
 
+-- How far each node of each preparation is (catalog.db, table preparation).
+CREATE TABLE preparation_node (
+    preparation INTEGER NOT NULL,
+    node        TEXT NOT NULL,
+    -- ordered, installing, ready, restarting, done, failed, absent: see docs/operating.md.
+    stage       TEXT NOT NULL,
+    since_ms    INTEGER NOT NULL,
+    -- In words.
+    message     TEXT NOT NULL DEFAULT '',
+    -- The number of the boot in which it was heard last.
+    boot        INTEGER NOT NULL DEFAULT 0,
+    -- When the command that resets it was run; NULL: it was not.
+    reset_ms    INTEGER,
+    PRIMARY KEY (preparation, node)
+) STRICT, WITHOUT ROWID;
+
+-- Which node had which test (catalog.db, table test), and in which of its boots.
+CREATE TABLE node_test (
+    test  INTEGER NOT NULL,
+    node  TEXT NOT NULL,
+    boot  INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (test, node)
+) STRICT, WITHOUT ROWID;
+
 -- Every node: whether it is there, what it does, with which versions, and how these differ from
 -- what is wanted: 'site 1.0 -> 2.0', '+new 1', '-gone 1', '' where nothing differs.
 CREATE VIEW node_status AS

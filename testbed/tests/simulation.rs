@@ -3,7 +3,7 @@
 
 use testbed::sim::world::{Tally, World};
 
-const WORLDS: u64 = 3_000;
+const WORLDS: u64 = 2_000;
 
 /// Runs the worlds of `seeds`; what they did in all.
 fn run(seeds: impl Iterator<Item = u64>) -> Tally {
@@ -13,6 +13,8 @@ fn run(seeds: impl Iterator<Item = u64>) -> Tally {
         all.cuts += tally.cuts;
         all.edits += tally.edits;
         all.restarts += tally.restarts;
+        all.preparations += tally.preparations;
+        all.prepared += tally.prepared;
     }
     all
 }
@@ -36,11 +38,14 @@ fn every_world_comes_to_rest() {
     let cuts: u32 = tallies.iter().map(|it| it.cuts).sum();
     let edits: u32 = tallies.iter().map(|it| it.edits).sum();
     let restarts: u32 = tallies.iter().map(|it| it.restarts).sum();
+    let preparations: u32 = tallies.iter().map(|it| it.preparations).sum();
+    let prepared: u32 = tallies.iter().map(|it| it.prepared).sum();
     println!(
-        "{WORLDS} worlds, {cuts} power cuts, {edits} edits, {restarts} restarts of the master"
+        "{WORLDS} worlds, {cuts} power cuts, {edits} edits, {restarts} restarts of the master, \
+         {preparations} preparations, {prepared} warm boots after them"
     );
     assert!(
-        cuts > 1_000 && edits > 1_000 && restarts > 300,
+        cuts > 1_000 && edits > 1_000 && restarts > 300 && preparations > 1_000 && prepared > 1_000,
         "the harm has to bite"
     );
 }

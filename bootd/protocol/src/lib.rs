@@ -15,6 +15,7 @@
 //! | [`tftp`] | TFTP: packets, the sender's machine, the fetcher's machine |
 //! | [`modindex`] | the index of the kernel modules that a boot image carries |
 //! | [`uki`] | where kernel and initramfs stand in a boot image |
+//! | [`preparation`] | many nodes are prepared, wait for each other, restart together |
 //! | [`verify`] | the verify protocol: messages, the node's machine, the master's machine |
 
 pub mod boot_choice;
@@ -23,6 +24,7 @@ pub mod digest;
 pub mod identity;
 pub mod manifest;
 pub mod modindex;
+pub mod preparation;
 pub mod tftp;
 pub mod uki;
 pub mod verify;

@@ -217,6 +217,7 @@ fn verdicts() {
 
     let held = Fixed(Standing::Held {
         name: None,
+        key: None,
         reason: "no rule".into(),
     });
     assert_eq!(verdict(&held, old).reason, "no rule");
@@ -450,6 +451,7 @@ fn silence_is_told_once_and_asking_goes_on() {
 fn a_held_node_asks_again_with_a_new_nonce() {
     let held = Fixed(Standing::Held {
         name: Some("n1".into()),
+        key: None,
         reason: "held".into(),
     });
     let (mut node, mut master) = (Node::new(config()), master());
@@ -485,8 +487,20 @@ fn reports_are_received_from_bound_keys_only() {
     };
 
     let other = wishes(known(Some(key(9).public()), Digest::NONE));
-    let result = master.handle_datagram(from(), datagram, &other);
-    assert_eq!(result, Err(Drop::Ignored));
+    let held = |key: Option<PublicKey>| {
+        Fixed(Standing::Held {
+            name: Some("n1".into()),
+            key: key.map(Box::new),
+            reason: "held".into(),
+        })
+    };
+    for stranger in [other, held(None), held(Some(key(9).public()))] {
+        let result = master.handle_datagram(from(), datagram, &stranger);
+        assert_eq!(result, Err(Drop::Ignored));
+    }
+    // A node that is held may run still.
+    let mut again = self::master();
+    answered(&mut again, datagram, &held(Some(key(1).public())));
 
     let receipt = answered(
         &mut master,

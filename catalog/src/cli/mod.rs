@@ -8,6 +8,7 @@ mod leases;
 mod list;
 mod nodes;
 mod pack;
+mod prepare;
 mod regress;
 mod setup;
 mod software;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::preparation::Decision;
 use catalog::Catalog;
 use clap::{Args, Parser, Subcommand};
 
@@ -124,6 +126,16 @@ enum Command {
         /// Again every second, until Ctrl-C
         #[arg(long)]
         watch: bool,
+    },
+    /// Prepare nodes now: they restart, install what they lack, wait for each other, and restart
+    /// together; without options, show the preparations
+    Prepare(prepare::Prepare),
+    /// Decide a preparation: those that are ready go without the others, or nobody does
+    Decide {
+        /// Its number
+        preparation: i64,
+        /// go or cancel
+        decision: Decision,
     },
     /// Show the addresses that were given, to whom and until when
     Leases,
@@ -309,6 +321,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Diff { sql } => return diff::diff(&open(dir)?, &sql),
         Command::Regress(what) => regress::regress(&mut open(dir)?, &what),
         Command::Nodes { json, watch } => nodes::nodes(&open(dir)?, json, watch),
+        Command::Prepare(what) => prepare::prepare(&mut open(dir)?, &what),
+        Command::Decide {
+            preparation,
+            decision,
+        } => prepare::decide(&mut open(dir)?, preparation, decision),
         Command::Explain(what) => explain::explain(&open(dir)?, &what),
         Command::Check { deep } => return check::check(&open(dir)?, deep),
         Command::Approve { node } => nodes::approve(&mut open(dir)?, &node),

@@ -1,7 +1,6 @@
 //! `nodes`, `approve`.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use bootd_protocol::digest::Digest;
@@ -12,7 +11,7 @@ use catalog::state::{NodeState, NodeStatus, StateStore};
 use serde_json::{Value, json};
 
 use super::table::{ago, table};
-use super::watch::watch;
+use super::watch::{now_ms, watch};
 
 /// What is known of every node: its row, and its state if it was ever seen.
 struct Joined<'a> {
@@ -37,7 +36,7 @@ fn show(catalog: &Catalog, as_json: bool) -> Result<String> {
     let snapshot = catalog.snapshot()?;
     let served = Served::first(&snapshot);
     let joined = join(&snapshot, &served, states(catalog)?, statuses(catalog)?);
-    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let now = now_ms();
     if as_json {
         let rows: Vec<Value> = joined.iter().map(|node| as_value(node, now)).collect();
         return Ok(serde_json::to_string_pretty(&rows)?);

@@ -3,6 +3,7 @@
 mod list;
 mod network;
 mod option;
+mod orders;
 mod package;
 pub(crate) mod read;
 mod words;
@@ -18,6 +19,7 @@ use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::manifest::{Boot, PackageRef, Policy};
 
 pub use list::{Apart, Features, Listed, NodePackage};
+pub use orders::{Covered, Install, Preparation, Reset, Test};
 pub use package::{Api, Library, Module, ModuleType, Package, RelationKind, Relations, Side};
 pub use words::{Unknown, Word};
 
@@ -38,6 +40,10 @@ pub struct Snapshot {
     pub rules: Vec<Rule>,
     /// Sorted by name.
     pub nodes: Vec<Node>,
+    /// By number.
+    pub preparations: Vec<Preparation>,
+    /// By number.
+    pub tests: Vec<Test>,
     /// What makes no sense in single rows. Unless a problem says otherwise, its row is left out.
     pub problems: Vec<Problem>,
     pub(crate) by_mac: HashMap<Mac, usize>,
@@ -143,6 +149,10 @@ pub struct Class {
     pub boot_by: Option<BootBy>,
     /// Sorted by code. They win over the network's.
     pub options: Vec<DhcpOption>,
+    /// Where its nodes install.
+    pub install: Install,
+    /// How an absent node of it is reset, if it can be.
+    pub reset: Option<Reset>,
 }
 
 /// How a node's key is bound at first contact.

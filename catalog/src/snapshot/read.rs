@@ -13,6 +13,7 @@ use bootd_protocol::manifest::{BlobRef, Boot, ForeignDisk, Loader, OnSilence, Po
 use rusqlite::{Connection, Row};
 
 use super::option::{self, Options};
+use super::orders;
 use super::{
     Action, Apart, BootBy, Class, Features, KeyPolicy, Node, Problem, Rule, Scope, Snapshot,
     Word as _,
@@ -35,6 +36,8 @@ pub(crate) fn snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
         nodes: good_rows(db, "node", NODES, &mut problems, |row| {
             node(row, &mut options, &mut apart)
         })?,
+        preparations: orders::preparations(db, &mut problems)?,
+        tests: orders::tests(db)?,
         ..Snapshot::default()
     };
     snapshot.index();
@@ -225,6 +228,8 @@ fn class(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<Cla
         images: BTreeMap::new(),
         lease: lease.map(|seconds| Duration::from_secs(seconds.into())),
         boot_by: row_try!(word(row, "boot_by", BootBy::ALL, BootBy::name)?),
+        install: row_try!(orders::install(row)?),
+        reset: row_try!(orders::reset(row)?),
     }))
 }
 

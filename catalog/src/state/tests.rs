@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use bootd_protocol::preparation::Stage;
+
 use super::*;
 
 fn node() -> NodeState {
@@ -167,9 +171,26 @@ fn reads_back_what_it_wrote_after_a_restart() {
         kind: "stage".into(),
         text: "it runs".into(),
     };
+    let progress = Progress {
+        preparation: 4,
+        node: "a".into(),
+        stage: Stage::Ready,
+        since: Duration::from_millis(1234),
+        boot: 7,
+        reset_at: Some(Duration::from_millis(99)),
+        message: "well".into(),
+    };
+    let test = NodeTest {
+        test: 3,
+        node: "a".into(),
+        boot: 8,
+        at_ms: 5,
+    };
     let mut store = StateStore::open(&path).unwrap();
     store
         .write(&[
+            Record::Prepared(progress.clone()),
+            Record::Tested(test.clone()),
             Record::Node(Box::new(node())),
             Record::Lease(lease.clone()),
             Record::Event(event.clone()),
@@ -181,6 +202,8 @@ fn reads_back_what_it_wrote_after_a_restart() {
 
     let store = StateStore::open(&path).unwrap();
     assert_eq!(store.nodes().unwrap(), [node()]);
+    assert_eq!(store.prepared().unwrap(), [progress]);
+    assert_eq!(store.tested().unwrap(), [test]);
     assert_eq!(store.leases().unwrap(), std::slice::from_ref(&lease));
     assert_eq!(
         store.events(Some("a"), 10).unwrap(),

@@ -8,9 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac};
+use bootd_protocol::preparation::{Progress, Stage};
 use catalog::Catalog;
 use catalog::identify::Identity;
 use catalog::served::Served;
+use catalog::snapshot::Covered;
 use catalog::state::{Lease, LeaseState, NodeState, Place, Presence, Record, StateStore};
 use rusqlite::Connection;
 
@@ -459,4 +461,57 @@ fn help_is_something_to_work_from() {
         assert!(help.contains(&format!("\n  {command}")), "{command}");
         good(dir.path(), &[command, "--help"]);
     }
+}
+
+#[test]
+fn nodes_are_prepared_and_it_is_decided() {
+    let dir = cluster();
+    let at = dir.path();
+    let mut catalog = Catalog::open(&at.join("state")).unwrap();
+    enrol(&mut catalog);
+    assert_eq!(
+        good(at, &["prepare"]),
+        "No preparations: see `catalog prepare --help`."
+    );
+    let told = good(at, &["prepare", "--class", "web", "--node", NODE]);
+    assert!(
+        told.starts_with("Preparation 1: its nodes restart"),
+        "{told}"
+    );
+    let snapshot = catalog.snapshot().unwrap();
+    let covers = [Covered::Class("web".into()), Covered::Node(NODE.to_owned())];
+    assert_eq!(snapshot.preparations[0].covers, covers);
+    let (code, _, error) = self::catalog(at, &["prepare", "--class", "wbe"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("no class has this name"), "{error}");
+
+    let mut state = StateStore::open(&catalog.state_path()).unwrap();
+    let progress = Progress {
+        preparation: 1,
+        node: NODE.into(),
+        stage: Stage::Ready,
+        since: std::time::Duration::ZERO,
+        boot: 1,
+        reset_at: None,
+        message: "has what it should".into(),
+    };
+    state.write(&[Record::Prepared(progress)]).unwrap();
+    let told = good(at, &["prepare"]);
+    let row: Vec<&str> = told.lines().nth(1).unwrap().split("  ").collect();
+    let row: Vec<&str> = row.iter().map(|it| it.trim()).collect();
+    assert!(
+        row.contains(&"not decided yet") && row.contains(&"1 ready"),
+        "{told}"
+    );
+
+    assert_eq!(good(at, &["decide", "1", "go"]), "Preparation 1: go.");
+    assert_eq!(
+        good(at, &["decide", "1", "cancel"]),
+        "Preparation 1: cancel."
+    );
+    let (code, _, error) = self::catalog(at, &["decide", "1", "go"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("has been decided"), "{error}");
+    let (code, _, error) = self::catalog(at, &["decide", "7", "go"]);
+    assert_eq!((code, error.contains("preparation")), (1, true), "{error}");
 }

@@ -253,6 +253,67 @@ const REFUSED: &[(&str, &str)] = &[
         "INSERT INTO trusted_key VALUES ('you', 'untrusted comment: minisign')",
         "CHECK constraint failed: key is the second line of a minisign .pub file, 56 characters that begin with RW",
     ),
+    // Orders to many.
+    (
+        "INSERT INTO preparation (decision) VALUES ('stop')",
+        "CHECK constraint failed: decision is go or cancel, or NULL for not yet",
+    ),
+    (
+        "INSERT INTO preparation_target VALUES (7, 'all', '')",
+        "no preparation has this number: insert it first, see SELECT id, comment FROM preparation",
+    ),
+    (
+        "INSERT INTO preparation DEFAULT VALUES; INSERT INTO preparation_target VALUES (1, 'all', 'web')",
+        "CHECK constraint failed: a class or node has a name, all has none",
+    ),
+    (
+        "INSERT INTO preparation DEFAULT VALUES; INSERT INTO preparation_target VALUES (1, 'class', 'wbe')",
+        "no class has this name: see SELECT name FROM class",
+    ),
+    (
+        "INSERT INTO preparation DEFAULT VALUES; INSERT INTO preparation_target VALUES (1, 'node', 'n9')",
+        "no node has this name: see SELECT name FROM node",
+    ),
+    (
+        "INSERT INTO preparation (decision) VALUES ('cancel'); UPDATE preparation SET decision = 'go'",
+        "this preparation has been decided: insert another one",
+    ),
+    (
+        "INSERT INTO preparation DEFAULT VALUES; UPDATE preparation SET id = 2",
+        "a preparation never changes its number: state.db knows it by it",
+    ),
+    (
+        "UPDATE class SET reset_command = '/usr/bin/virsh reset {node}'",
+        "CHECK constraint failed: reset_command is a JSON array that begins with an absolute path",
+    ),
+    (
+        "UPDATE class SET reset_after_seconds = -1",
+        "CHECK constraint failed: reset_after_seconds is from 0 to 86400 (a day)",
+    ),
+    (
+        "UPDATE class SET install = 'ram'",
+        "CHECK constraint failed: install is persist, test or hold",
+    ),
+    (
+        "INSERT INTO test (scope, name) VALUES ('node', 'n9')",
+        "no node has this name: see SELECT name FROM node",
+    ),
+    (
+        "INSERT INTO test (scope, name) VALUES ('all', '')",
+        "CHECK constraint failed: scope is class or node",
+    ),
+    (
+        "INSERT INTO test_package VALUES (1, 'site', '2.0')",
+        "no test has this number: insert it first, see SELECT id, comment FROM test",
+    ),
+    (
+        "INSERT INTO test (scope, name) VALUES ('class', 'web'); INSERT INTO test_package VALUES (1, 'site', '9')",
+        "this package has no such version: see SELECT name, version, arch FROM package",
+    ),
+    (
+        "INSERT INTO test (scope, name) VALUES ('class', 'web'); INSERT INTO test_package VALUES (1, 'spare', '1'); DELETE FROM package WHERE id = 4",
+        "a test still has this version of the package: see SELECT * FROM test_package, and delete the test first",
+    ),
 ];
 
 fn memory() -> Connection {
@@ -311,6 +372,15 @@ fn every_edit_moves_the_generation_on() {
         "INSERT INTO dhcp_option VALUES ('class', 'web', 42, 'ip', '10.0.0.2', 0)",
         "UPDATE dhcp_option SET value = '10.0.0.3'",
         "DELETE FROM dhcp_option",
+        "INSERT INTO preparation DEFAULT VALUES",
+        "INSERT INTO preparation_target VALUES (1, 'class', 'web'), (1, 'node', 'n1')",
+        "UPDATE preparation SET decision = 'go'",
+        "UPDATE preparation_target SET scope = 'all', name = '' WHERE scope = 'class'",
+        "INSERT INTO test (scope, name) VALUES ('node', 'n1')",
+        "INSERT INTO test_package VALUES (1, 'site', '2.0')",
+        "UPDATE test_package SET version = '1.0'",
+        "UPDATE test SET comment = 'once'",
+        "DELETE FROM test_package",
         "DELETE FROM trusted_key",
         "INSERT INTO trusted_key SELECT 'you', 'RW' || substr(replace(printf('%60s', ''), ' ', 'y'), 1, 54)",
         "DELETE FROM network",
@@ -332,6 +402,7 @@ fn every_edit_moves_the_generation_on() {
         "package_process",
         "class_package",
         "class_image",
+        "test",
     ] {
         let count = format!("SELECT count(*) FROM {table}");
         let left: i64 = db.query_row(&count, [], |row| row.get(0)).unwrap();
@@ -349,6 +420,27 @@ fn a_class_takes_its_new_name_along() {
         let moved: bool = db.query_row(&query, [], |row| row.get(0)).unwrap();
         assert!(moved, "{table}");
     }
+}
+
+#[test]
+fn orders_follow_the_names_and_go_with_the_rows() {
+    let db = memory();
+    db.execute_batch(
+        "INSERT INTO preparation DEFAULT VALUES;
+         INSERT INTO preparation_target VALUES (1, 'class', 'web'), (1, 'node', 'n1');
+         INSERT INTO test (scope, name) VALUES ('class', 'web'), ('node', 'n1');
+         UPDATE class SET name = 'www' WHERE name = 'web';
+         UPDATE node SET name = 'n2';",
+    )
+    .unwrap();
+    let names = "SELECT group_concat(name, ' ') FROM
+        (SELECT name FROM preparation_target UNION ALL SELECT name FROM test)";
+    let told =
+        |db: &Connection| -> Option<String> { db.query_row(names, [], |row| row.get(0)).unwrap() };
+    assert_eq!(told(&db).as_deref(), Some("www n2 www n2"));
+    db.execute_batch("DELETE FROM node; DELETE FROM rule; DELETE FROM class")
+        .unwrap();
+    assert_eq!(told(&db), None);
 }
 
 #[test]

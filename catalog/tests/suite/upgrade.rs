@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::fixture;
-use catalog::state::{Lease, LeaseState, Place, StateStore};
+use crate::common::{digest, fixture};
+use catalog::state::{Lease, LeaseState, Place, Presence, StateStore};
 use catalog::{Catalog, Error, schema};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -282,4 +282,39 @@ fn a_state_of_version_2_keeps_its_leases() {
         ("10.0.0.8".to_owned(), "b", None),
     ];
     assert_eq!(short, expected);
+}
+
+/// Version 3 knew neither presence nor what manifests are made of.
+#[test]
+fn a_state_of_version_3_keeps_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    make(
+        &path,
+        &format!(
+            "PRAGMA journal_mode = WAL; {STATE_1}
+             PRAGMA user_version = 3;
+             ALTER TABLE node_state ADD COLUMN from_disk INTEGER NOT NULL DEFAULT 0;
+             DROP TABLE lease;
+             CREATE TABLE lease (
+                 number INTEGER PRIMARY KEY, ip INTEGER NOT NULL, mac INTEGER NOT NULL,
+                 expires_ms INTEGER NOT NULL, state TEXT NOT NULL, hostname TEXT NOT NULL DEFAULT '',
+                 network TEXT, relay INTEGER, circuit TEXT, remote TEXT) STRICT;
+             INSERT INTO lease VALUES (9, 167772168, 2, 9, 'bound', 'b', 'lan', NULL, NULL, NULL);
+             INSERT INTO node_state (node, stage, stage_since_ms, last_seen_ms, from_disk, message)
+                 VALUES ('a', 'running', 1, 2, 1, 'booted from slot a');
+             INSERT INTO key_replay VALUES ('{}', 3, 4);",
+            digest('a')
+        ),
+    );
+    let store = StateStore::open(&path).unwrap();
+    let nodes = store.nodes().unwrap();
+    assert_eq!((nodes[0].node.as_str(), nodes[0].last_seen_ms), ("a", 2));
+    assert_eq!(nodes[0].presence, Presence::Unknown);
+    assert!(nodes[0].from_disk);
+    assert_eq!(store.leases().unwrap()[0].hostname, "b");
+    assert_eq!(store.replays().unwrap().len(), 1);
+    // The class is filled in as soon as bootd has read the catalog.
+    assert_eq!(store.statuses().unwrap(), []);
+    assert_eq!(store.prepared().unwrap(), []);
 }

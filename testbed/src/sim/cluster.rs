@@ -1,14 +1,20 @@
-//! The master: the real verify machine before a catalog of one class.
+//! The master: the real verify machine before a catalog of one class, and the real machine of
+//! preparations.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bootd_protocol::identity::Mac;
+use bootd_protocol::preparation::Preparations;
 use bootd_protocol::verify::key::{PublicKey, SecretKey};
-use bootd_protocol::verify::master::{Command, KnownNode, Master, Standing, Wanted, Wishes};
-use bootd_protocol::verify::message::Identity;
+use bootd_protocol::verify::master::{
+    Command, Gate, KnownNode, Master, Observation, Standing, Wanted, Wishes,
+};
+use bootd_protocol::verify::message::{Ask, Identity, Order, Receipt, Report};
 use node_initramfs::plan::Software;
+
+use super::orders::Orders;
 
 /// The catalog: what is wanted, and who is known.
 #[derive(Debug)]
@@ -16,6 +22,7 @@ pub struct Catalog {
     /// What every node should have.
     pub wanted: Software,
     nodes: BTreeMap<Mac, Option<PublicKey>>,
+    preparations: Preparations,
 }
 
 impl Wishes for Catalog {
@@ -31,6 +38,20 @@ impl Wishes for Catalog {
                 size: 1,
             }),
         }))
+    }
+
+    fn gate(&self, name: &str, ask: &Ask, version: u8) -> Gate {
+        self.preparations.gate(name, ask.sequence.boot, version)
+    }
+
+    fn receipt(&self, name: &str, report: &Report) -> Receipt {
+        let boot = report.sequence.boot;
+        let restart = self.preparations.order(name, boot, report.stage);
+        Receipt {
+            order: restart.as_ref().map_or(Order::None, |_| Order::Restart),
+            reason: restart.unwrap_or_default(),
+            ..Receipt::default()
+        }
     }
 }
 
@@ -51,6 +72,8 @@ pub struct Cluster {
     epoch: u64,
     machine: Master,
     writes: Vec<Write>,
+    /// The orders that operators gave, and what came of them.
+    pub orders: Orders,
 }
 
 impl Cluster {
@@ -61,6 +84,7 @@ impl Cluster {
         let catalog = Catalog {
             wanted,
             nodes: BTreeMap::new(),
+            preparations: Preparations::default(),
         };
         Cluster {
             catalog,
@@ -68,6 +92,7 @@ impl Cluster {
             epoch: 1,
             machine,
             writes: Vec::new(),
+            orders: Orders::default(),
         }
     }
 
@@ -77,17 +102,54 @@ impl Cluster {
         self.commit(Duration::MAX);
         self.epoch += u64::from(next_epoch);
         self.machine = Master::new(self.key.clone(), self.epoch, 4080);
+        self.catalog.preparations = self.orders.restored();
+    }
+
+    /// An operator has all nodes prepared that are known.
+    pub fn prepare(&mut self, now: Duration) {
+        let nodes = self.catalog.nodes.keys().map(ToString::to_string);
+        self.orders.begin(nodes.collect(), now);
+        self.tick(now);
+    }
+
+    /// An operator decides for those that are not ready.
+    pub fn decide(&mut self, now: Duration) {
+        self.orders.decide();
+        self.tick(now);
+    }
+
+    /// What is looked at now and then.
+    pub fn tick(&mut self, now: Duration) {
+        let preparations = &mut self.catalog.preparations;
+        preparations.handle_wishes(&self.orders.wishes(now), now);
+        for node in self.orders.missing(now) {
+            preparations.handle_absent(&node, now);
+        }
+        preparations.handle_timeout(now);
+        self.orders.obey(preparations, now);
+    }
+
+    fn observe(&mut self, observation: &Observation, now: Duration) {
+        let preparations = &mut self.catalog.preparations;
+        self.orders.observed(observation, preparations, now);
+        self.orders.obey(preparations, now);
     }
 
     /// A master that has been deposed and does not know it answers in the place of this one.
+    /// Nothing of it is remembered but whom it told to restart.
     #[must_use]
-    pub fn deposed_answer(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+    pub fn deposed_answer(&mut self, datagram: &[u8]) -> Option<Vec<u8>> {
         let mut machine = Master::new(self.key.clone(), self.epoch.saturating_sub(1), 4080);
         let _ = machine.handle_datagram(nowhere(), datagram, &self.catalog);
-        std::iter::from_fn(|| machine.next_command()).find_map(|command| match command {
-            Command::Send { datagram, .. } => Some(datagram),
-            Command::Enrol(_) | Command::BindKey(_) | Command::Observe(_) => None,
-        })
+        let mut answer = None;
+        while let Some(command) = machine.next_command() {
+            match command {
+                Command::Send { datagram, .. } => answer = Some(datagram),
+                Command::Observe(observation) => self.orders.note_told(&observation),
+                Command::Enrol(_) | Command::BindKey(_) => {}
+            }
+        }
+        answer
     }
 
     /// Rows that were written by `now` are in force.
@@ -128,7 +190,10 @@ impl Cluster {
                 }
                 Command::Enrol(machine) => (machine.mac, None),
                 Command::BindKey(machine) => (machine.mac, Some(machine.key)),
-                Command::Observe(_) => continue,
+                Command::Observe(observation) => {
+                    self.observe(&observation, now);
+                    continue;
+                }
             };
             self.writes.push(Write {
                 at: now + write_delay,

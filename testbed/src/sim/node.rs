@@ -37,6 +37,8 @@ struct Init {
     plan: VecDeque<Step>,
     step_due: Option<Duration>,
     running: Option<Software>,
+    /// Whether it installed anything in this boot.
+    installed: bool,
 }
 
 /// What the machine wants from the world.
@@ -46,6 +48,8 @@ pub enum Output {
     Send(Vec<u8>),
     /// Something for the event log.
     Log(String),
+    /// It obeys an order to restart, in the boot of this number.
+    Obeys(u64),
 }
 
 /// What the world lends a machine.
@@ -121,6 +125,15 @@ impl Machine {
         match &self.power {
             Power::Off { .. } => None,
             Power::On(init) => init.running,
+        }
+    }
+
+    /// Whether it has installed anything since it booted.
+    #[must_use]
+    pub fn has_installed(&self) -> bool {
+        match &self.power {
+            Power::Off { .. } => false,
+            Power::On(init) => init.installed,
         }
     }
 
@@ -206,6 +219,7 @@ impl Machine {
             plan: VecDeque::new(),
             step_due: None,
             running: None,
+            installed: false,
         };
         self.power = Power::On(Box::new(init));
     }
@@ -247,6 +261,7 @@ impl Machine {
                 Command::Reported => {}
                 Command::Restart(why) => {
                     outputs.push(Output::Log(format!("ordered to restart: {why}")));
+                    outputs.push(Output::Obeys(self.disk.boot));
                     self.restart(around, rng);
                 }
                 Command::Silence => {
@@ -262,7 +277,10 @@ impl Machine {
                         Action::Run => self.run(around),
                         Action::Install { manifest, .. } => self.install(manifest, around, rng),
                         Action::Hold { .. } | Action::Test { .. } => {}
-                        Action::Restart => self.restart(around, rng),
+                        Action::Restart => {
+                            outputs.push(Output::Obeys(self.disk.boot));
+                            self.restart(around, rng);
+                        }
                     }
                 }
             }
@@ -302,6 +320,7 @@ impl Machine {
         };
         init.plan = plan::install(&init.local, release.software).into();
         init.release = Some(release.clone());
+        init.installed = true;
         init.step_due = Some(around.now + Duration::from_millis(rng.u64(STEP_MS)));
     }
 

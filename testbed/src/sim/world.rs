@@ -19,6 +19,8 @@ use super::node::{Machine, Output, Surroundings};
 const HARM: Duration = Duration::from_secs(16);
 /// After it, all must have come to rest by then.
 const REST: Duration = Duration::from_secs(240);
+/// How long an operator waits for those that are not ready.
+const PATIENCE: Duration = Duration::from_secs(100);
 /// Between two harms, in milliseconds.
 const HARM_MS: std::ops::Range<u64> = 300..6_000;
 
@@ -33,6 +35,8 @@ pub struct World {
     network: Network,
     releases: Vec<Release>,
     log: String,
+    last_edit: Duration,
+    prepared: u32,
 }
 
 /// What a run did, for a look at whether the harm bites.
@@ -44,6 +48,10 @@ pub struct Tally {
     pub edits: u32,
     /// Restarts of the master.
     pub restarts: u32,
+    /// Preparations begun.
+    pub preparations: u32,
+    /// Nodes that came back from a common restart, having downloaded nothing.
+    pub prepared: u32,
 }
 
 impl World {
@@ -68,6 +76,8 @@ impl World {
             network: Network::new(faults),
             releases,
             log: String::new(),
+            last_edit: Duration::ZERO,
+            prepared: 0,
         }
     }
 
@@ -86,6 +96,8 @@ impl World {
         self.network.faults = Faults::NONE;
         while self.now < HARM + REST {
             if self.at_rest() {
+                self.listen();
+                tally.prepared = self.prepared;
                 return Ok(tally);
             }
             self.step_until(self.now + Duration::from_secs(1));
@@ -102,11 +114,51 @@ impl World {
                 .filter(|at| *at <= end)
             else {
                 self.now = end;
+                self.cluster.tick(self.now);
                 return;
             };
             self.now = self.now.max(at);
             self.deliver();
             self.wake();
+            self.look_at_returned();
+        }
+    }
+
+    /// The invariant of a preparation: the boot after the common restart downloads nothing, unless
+    /// the catalog was edited in between.
+    fn look_at_returned(&mut self) {
+        for (node, since) in self.cluster.orders.returned() {
+            let machines = self.machines.iter().enumerate();
+            let mut named =
+                machines.filter(|(number, _)| Machine::mac(*number).to_string() == node);
+            let Some((_, machine)) = named.next() else {
+                continue;
+            };
+            if self.last_edit < since {
+                self.prepared += 1;
+                assert!(
+                    !machine.has_installed(),
+                    "seed {}: {node} was prepared, and yet installs\n{}",
+                    self.seed,
+                    self.log
+                );
+            }
+        }
+    }
+
+    /// Whoever runs says so: nobody is out of hearing.
+    fn listen(&mut self) {
+        self.step_until(self.now + Duration::from_secs(12));
+        for number in 0..self.machines.len() {
+            let name = Machine::mac(number).to_string();
+            let heard = self.cluster.orders.heard(&name).unwrap_or_default();
+            assert!(
+                self.machines[number].running().is_none()
+                    || heard + Duration::from_secs(11) > self.now,
+                "seed {}: {name} runs in silence since {heard:?}, now {:?}",
+                self.seed,
+                self.now
+            );
         }
     }
 
@@ -166,12 +218,25 @@ impl World {
                         .send(from, Address::Master, &datagram, self.now, &mut self.rng);
                 }
                 Output::Log(text) => self.note(&format!("node {number}: {text}")),
+                Output::Obeys(boot) => {
+                    let name = Machine::mac(number).to_string();
+                    assert!(
+                        self.cluster.orders.told(&name, boot),
+                        "seed {}: {name} restarts, and was not told to",
+                        self.seed
+                    );
+                }
             }
         }
     }
 
     fn harm(&mut self, tally: &mut Tally) {
-        match self.rng.u8(..10) {
+        match self.rng.u8(..12) {
+            10.. => {
+                self.note("all are to be prepared");
+                self.cluster.prepare(self.now);
+                tally.preparations += 1;
+            }
             0..5 => {
                 let number = self.rng.usize(..self.machines.len());
                 let outage = Duration::from_millis(self.rng.u64(100..5_000));
@@ -184,6 +249,7 @@ impl World {
                 let wanted = release.unwrap_or(self.cluster.catalog.wanted);
                 self.note(&format!("edit: {} wanted", wanted.manifest.short()));
                 self.cluster.catalog.wanted = wanted;
+                self.last_edit = self.now;
                 tally.edits += 1;
             }
             8 => {
@@ -199,6 +265,14 @@ impl World {
     /// Whether every machine runs what is wanted, or something whole where what is wanted does
     /// not come up. A machine that runs something else is restarted, as an operator would.
     fn at_rest(&mut self) -> bool {
+        if !self.cluster.orders.are_over() {
+            // Somebody failed, and the operator has waited long enough.
+            if self.now > HARM.max(self.cluster.orders.begun()) + PATIENCE {
+                self.note("the operator lets the others go");
+                self.cluster.decide(self.now);
+            }
+            return false;
+        }
         let wanted = self.cluster.catalog.wanted;
         let boots = self
             .releases

@@ -22,6 +22,8 @@ pub enum Standing {
     Held {
         /// Its name, if the catalog has one.
         name: Option<String>,
+        /// The key bound to it.
+        key: Option<Box<PublicKey>>,
         /// Why, for people.
         reason: String,
     },
@@ -125,6 +127,8 @@ pub enum Fact {
         ask: Ask,
         /// The answer.
         verdict: Verdict,
+        /// Whether it has what it should.
+        is_right: bool,
     },
     /// It told what it is doing.
     Reported {
@@ -273,11 +277,21 @@ impl Master {
         let standing = self.with_binding(wishes.standing(identity));
         match (message, standing) {
             (_, Standing::Ignored) => Err(Drop::Ignored),
-            (Message::Ask(ask), Standing::Held { name, reason }) => {
+            (Message::Ask(ask), Standing::Held { name, reason, .. }) => {
                 self.refuse(from, envelope.header, name, ask, reason, None);
                 Ok(())
             }
-            (Message::Report(_), Standing::Held { .. }) => Err(Drop::Ignored),
+            (Message::Report(report), Standing::Held { name, key, reason }) => {
+                // It may run still: its word counts, by the key that is bound to it.
+                let node = KnownNode {
+                    name: name.ok_or(Drop::Ignored)?,
+                    enrol: false,
+                    key: key.map(|key| *key),
+                    keys_are_open: false,
+                    wanted: Err(reason),
+                };
+                self.answer_report(from, envelope.header, report, node, wishes)
+            }
             (Message::Ask(ask), Standing::Known(node)) => {
                 self.answer_ask(from, envelope.header, ask, *node, wishes)
             }
@@ -320,7 +334,13 @@ impl Master {
         let verdict = in_version(verdict, header.version);
         self.send(from, header, Kind::Verdict, &verdict.to_body());
         let who = Speaker::of(from, &header, &ask.identity, ask.sequence);
-        self.observe(who, Some(node.name), Fact::Asked { ask, verdict });
+        let wanted = node.wanted.as_ref().ok();
+        let fact = Fact::Asked {
+            is_right: wanted.is_some_and(|it| it.manifest == ask.manifest),
+            ask,
+            verdict,
+        };
+        self.observe(who, Some(node.name), fact);
         Ok(())
     }
 
@@ -405,7 +425,11 @@ impl Master {
         };
         self.send(from, header, Kind::Verdict, &verdict.to_body());
         let who = Speaker::of(from, &header, &ask.identity, ask.sequence);
-        let fact = fact.unwrap_or(Fact::Asked { ask, verdict });
+        let fact = fact.unwrap_or(Fact::Asked {
+            ask,
+            verdict,
+            is_right: false,
+        });
         self.observe(who, name, fact);
     }
 

@@ -31,6 +31,7 @@ impl Wishes for Catalog {
             0 => Standing::Ignored,
             1 => Standing::Held {
                 name: (last & 8 != 0).then(|| long.clone()),
+                key: (last & 16 != 0).then(|| Box::new(key(1).public())),
                 reason: long,
             },
             _ => Standing::Known(Box::new(KnownNode {

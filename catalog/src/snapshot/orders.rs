@@ -1,0 +1,158 @@
+//! Orders to many: preparations, tests; and what classes say of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bootd_protocol::manifest::PackageRef;
+use bootd_protocol::preparation::Decision;
+use rusqlite::{Connection, Row};
+
+use super::read::{RowResult, each, good_rows, parsed, row_try};
+use super::{Node, Problem};
+
+/// Where the nodes of a class install.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Install {
+    /// On their disks.
+    #[default]
+    Persist,
+    /// In RAM, at every boot.
+    Test,
+    /// Nowhere: they wait.
+    Hold,
+}
+
+/// How an absent node is reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reset {
+    /// Program and arguments, with placeholders.
+    pub command: Vec<String>,
+    /// After so long an absence.
+    pub after: Duration,
+}
+
+/// Whom an order is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Covered {
+    /// All nodes.
+    All,
+    /// Those of this class.
+    Class(String),
+    /// This one.
+    Node(String),
+}
+
+impl Covered {
+    /// Whether the order is for `node`.
+    #[must_use]
+    pub fn is(&self, node: &Node) -> bool {
+        match self {
+            Covered::All => true,
+            Covered::Class(class) => *class == node.class,
+            Covered::Node(name) => *name == node.name,
+        }
+    }
+}
+
+/// A preparation of nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preparation {
+    /// Its number.
+    pub id: i64,
+    /// What was decided.
+    pub decision: Option<Decision>,
+    /// Whom it is for.
+    pub covers: Vec<Covered>,
+}
+
+/// A test of packages for one boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Test {
+    /// Its number.
+    pub id: i64,
+    /// Whom it is for.
+    pub covers: Covered,
+    /// What it replaces or adds.
+    pub packages: Vec<PackageRef>,
+}
+
+fn covered(scope: &str, name: String) -> Covered {
+    match scope {
+        "class" => Covered::Class(name),
+        "node" => Covered::Node(name),
+        _ => Covered::All,
+    }
+}
+
+pub(super) fn preparations(
+    db: &Connection,
+    problems: &mut Vec<Problem>,
+) -> rusqlite::Result<Vec<Preparation>> {
+    let query = "SELECT CAST(id AS TEXT) AS name, id, decision FROM preparation ORDER BY id";
+    let mut all = good_rows(db, "preparation", query, problems, |row| {
+        Ok(Ok(Preparation {
+            id: row.get("id")?,
+            decision: row_try!(parsed(row, "decision")?),
+            covers: Vec::new(),
+        }))
+    })?;
+    let targets = "SELECT preparation, scope, name FROM preparation_target";
+    each(db, targets, |row| {
+        let (id, scope): (i64, String) = (row.get(0)?, row.get(1)?);
+        if let Some(preparation) = all.iter_mut().find(|it| it.id == id) {
+            preparation.covers.push(covered(&scope, row.get(2)?));
+        }
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+pub(super) fn tests(db: &Connection) -> rusqlite::Result<Vec<Test>> {
+    let mut all: BTreeMap<i64, Test> = BTreeMap::new();
+    each(db, "SELECT id, scope, name FROM test", |row| {
+        let (id, scope): (i64, String) = (row.get(0)?, row.get(1)?);
+        let test = Test {
+            id,
+            covers: covered(&scope, row.get(2)?),
+            packages: Vec::new(),
+        };
+        all.insert(id, test);
+        Ok(())
+    })?;
+    let packages = "SELECT test, package, version FROM test_package ORDER BY test, package";
+    each(db, packages, |row| {
+        if let Some(test) = all.get_mut(&row.get(0)?) {
+            test.packages.push(PackageRef {
+                name: row.get(1)?,
+                version: row.get(2)?,
+            });
+        }
+        Ok(())
+    })?;
+    Ok(all.into_values().collect())
+}
+
+pub(super) fn install(row: &Row<'_>) -> rusqlite::Result<RowResult<Install>> {
+    Ok(match row.get::<_, String>("install")?.as_str() {
+        "persist" => Ok(Install::Persist),
+        "test" => Ok(Install::Test),
+        "hold" => Ok(Install::Hold),
+        other => Err(format!("install is {other:?}")),
+    })
+}
+
+pub(super) fn reset(row: &Row<'_>) -> rusqlite::Result<RowResult<Option<Reset>>> {
+    let command: Option<String> = row.get("reset_command")?;
+    let seconds: i64 = row.get("reset_after_seconds")?;
+    let after = Duration::from_secs(seconds.unsigned_abs());
+    Ok(command
+        .map(|json| {
+            let command = serde_json::from_str(&json);
+            let wrong = |error| format!("reset_command is not a JSON array of text: {error}");
+            Ok(Reset {
+                command: command.map_err(wrong)?,
+                after,
+            })
+        })
+        .transpose())
+}
