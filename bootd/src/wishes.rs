@@ -219,7 +219,7 @@ impl View {
         };
         match self.served.wanted(&class.name, node, arch, firmware) {
             Some(encoded) => Offer::Boot {
-                uki: encoded.manifest.boot.image.sha256,
+                uki: encoded.head.boot.image.sha256,
                 reason,
             },
             None => Offer::Hold {
@@ -263,7 +263,7 @@ impl Wisher<'_> {
             let wanted = self.view.served.wanted(&class.name, name, arch, firmware);
             let loader = wanted.filter(|_| firmware == Firmware::Uefi);
             return Offer::Local {
-                loader: loader.map(|it| it.manifest.boot.loader.efi.sha256),
+                loader: loader.map(|it| it.head.boot.loader.efi.sha256),
                 reason,
             };
         }

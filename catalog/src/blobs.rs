@@ -107,6 +107,12 @@ impl BlobStore {
         Ok(BlobStore::open(root))
     }
 
+    /// Its directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the blob `digest` is, or would be.
     #[must_use]
     pub fn path(&self, digest: Digest) -> PathBuf {

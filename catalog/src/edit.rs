@@ -269,21 +269,33 @@ impl Catalog {
         read().map_err(Error::sql(&self.db_path()))
     }
 
-    /// Runs one write transaction; all of it or nothing.
-    pub(crate) fn write<T>(
+    /// Runs one write transaction, and takes it back unless it is to be `kept`.
+    pub(crate) fn write_or_not<T>(
         &mut self,
+        kept: bool,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
         let path = self.db_path();
         let sql = Error::sql(&path);
         // IMMEDIATE: take the lock before reading, so that nobody can write in between.
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(&sql)?;
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(behavior);
+        let transaction = transaction.map_err(&sql)?;
         let value = work(&transaction).map_err(&sql)?;
-        transaction.commit().map_err(&sql)?;
+        match kept {
+            true => transaction.commit(),
+            false => transaction.rollback(),
+        }
+        .map_err(&sql)?;
         Ok(value)
+    }
+
+    /// Runs one write transaction; all of it or nothing.
+    pub(crate) fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        self.write_or_not(true, work)
     }
 }
 

@@ -18,6 +18,7 @@
 //! | [`watch`] | has somebody edited the catalog? |
 //! | [`orders`] | orders to many nodes, written |
 //! | [`edit`] | the few rows that bootd writes: new nodes, their keys |
+//! | [`gc`] | what nothing names any more is cleared away |
 //! | [`trial`] | what an edit would do, seen on a copy |
 //! | `upgrade` | a database of an older version becomes one of this version |
 //! | [`state`] | `state.db`: leases, presence, events |
@@ -30,6 +31,7 @@ pub mod composite;
 pub mod edit;
 pub mod elf;
 pub mod error;
+pub mod gc;
 pub mod identify;
 pub mod keys;
 pub mod orders;

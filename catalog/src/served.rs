@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware};
-use bootd_protocol::manifest::{Manifest, PackageRef};
+use bootd_protocol::manifest::{Manifest, ManifestError, PackageRef};
 
 use self::abroad::Abroad;
 use crate::select::{Selection, Subject, select};
@@ -21,8 +21,9 @@ pub struct Encoded {
     pub digest: Digest,
     /// What goes over the wire.
     pub bytes: Vec<u8>,
-    /// What they say.
-    pub manifest: Manifest,
+    /// What they say, but for the files: those of a large cluster would take more room than all
+    /// else in a master's memory.
+    pub head: Manifest,
 }
 
 impl Encoded {
@@ -31,12 +32,24 @@ impl Encoded {
     /// # Errors
     /// As [`Manifest::to_bytes`].
     pub fn new(manifest: Manifest) -> Result<Self, serde_json::Error> {
-        let bytes = manifest.to_bytes()?;
+        let mut bytes = manifest.to_bytes()?;
+        bytes.shrink_to_fit();
         Ok(Encoded {
             digest: Digest::of(&bytes),
             bytes,
-            manifest,
+            head: Manifest {
+                files: Vec::new(),
+                ..manifest
+            },
         })
+    }
+
+    /// The manifest with its files.
+    ///
+    /// # Errors
+    /// None: the bytes are our own.
+    pub fn manifest(&self) -> Result<Manifest, ManifestError> {
+        Manifest::from_bytes(&self.bytes, self.digest)
     }
 }
 
@@ -314,7 +327,9 @@ fn everybody(snapshot: &Snapshot) -> BTreeMap<Who, Subject<'_>> {
             continue;
         };
         if node.apart.is_some() {
-            for (arch, firmware) in kinds(class).chain(known) {
+            // What it is is known by its row, or may be anything that its class has images for.
+            let any = kinds(class).filter(|_| known.is_none());
+            for (arch, firmware) in any.chain(known) {
                 add(class, Some(node), arch, firmware);
             }
         } else if let Some((arch, firmware)) = known

@@ -133,15 +133,21 @@ fn changes(old: &Served, new: &Served, after: &Snapshot) -> Vec<Change> {
     let of = |served: &Served, who: &Who| {
         let node = who.node.as_deref();
         let wanted = served.wanted(&who.class, node, who.arch, who.firmware);
-        wanted.map(|it| (it.digest, it.manifest.clone()))
+        wanted.and_then(|it| Some((it.digest, it.manifest().ok()?)))
+    };
+    let digest = |served: &Served, who: &Who| {
+        let node = who.node.as_deref();
+        let wanted = served.wanted(&who.class, node, who.arch, who.firmware);
+        wanted.map(|it| it.digest)
     };
     let everybody: BTreeSet<&Who> = old.all().chain(new.all()).map(|(who, _)| who).collect();
     let mut changes = Vec::new();
     for who in everybody {
-        let (old, new) = (of(old, who), of(new, who));
-        if old.as_ref().map(|it| it.0) == new.as_ref().map(|it| it.0) {
+        let is_same = digest(old, who) == digest(new, who);
+        if is_same {
             continue;
         }
+        let (old, new) = (of(old, who), of(new, who));
         let digest = new.as_ref().map(|it| it.0);
         let (old, new) = (old.map(|it| it.1), new.map(|it| it.1));
         changes.push(Change {

@@ -9,6 +9,7 @@ use bootd_protocol::digest::Digest;
 use bootd_protocol::manifest::delta::Delta;
 use bootd_protocol::uki::{Part, Section};
 use catalog::blobs::{Blob, BlobError};
+use catalog::served::Encoded;
 use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tracing::{error, info};
@@ -121,9 +122,12 @@ fn delta(http: &Http, digest: &str, base: &str) -> Result<Resource, Refusal> {
         .manifest(base)
         .or_else(|| view.served.former(base));
     let old = old.ok_or_else(|| not_here(base))?;
-    let delta = Delta::between(base, &old.manifest, &new.manifest);
-    let text = delta.to_json();
-    let text = text.map_err(|error| Refusal(Status::InternalServerError, error.to_string()))?;
+    let unreadable = |error: String| Refusal(Status::InternalServerError, error);
+    let whole = |it: &Encoded| it.manifest().map_err(|error| unreadable(error.to_string()));
+    let delta = Delta::between(base, &whole(old)?, &whole(new)?);
+    let text = delta
+        .to_json()
+        .map_err(|error| unreadable(error.to_string()))?;
     Ok(Resource {
         media_type: "application/json",
         digest: None,

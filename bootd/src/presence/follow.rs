@@ -108,7 +108,7 @@ fn interval(nodes: usize) -> u16 {
 }
 
 fn contents_of(encoded: &Encoded) -> Contents {
-    let manifest = &encoded.manifest;
+    let manifest = &encoded.head;
     Contents {
         digest: encoded.digest,
         class: manifest.class.clone(),

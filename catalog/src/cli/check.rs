@@ -17,7 +17,8 @@ pub(super) fn check(catalog: &Catalog, deep: bool) -> Result<ExitCode> {
     let manifests: Vec<_> = served.all().collect();
     let blobs = manifests
         .iter()
-        .flat_map(|(_, encoded)| encoded.manifest.blobs());
+        .filter_map(|(_, encoded)| encoded.manifest().ok())
+        .flat_map(|manifest| manifest.blobs().collect::<Vec<_>>());
     let blobs: BTreeSet<Digest> = blobs.map(|blob| blob.sha256).collect();
     for digest in &blobs {
         if deep {

@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod gc;
 mod install;
 mod leases;
 mod list;
@@ -147,6 +148,18 @@ enum Command {
         /// Read every blob, and find those that are rotten
         #[arg(long)]
         deep: bool,
+    },
+    /// Remove packages, boot images and blobs that nothing names any more
+    ///
+    /// What a class, a node or a test lists stays, and so does what a node runs, and what was in
+    /// force during the last week.
+    Gc {
+        /// Newest versions of each name that are kept to go back to
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        keep: usize,
+        /// Only show what would be removed
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Let a waiting node in: bind the key that it offers, end its hold
     Approve {
@@ -329,6 +342,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Explain(what) => explain::explain(&open(dir)?, &what),
         Command::Check { deep } => return check::check(&open(dir)?, deep),
         Command::Approve { node } => nodes::approve(&mut open(dir)?, &node),
+        Command::Gc { keep, dry_run } => gc::gc(&mut open(dir)?, keep, dry_run),
         Command::Leases => leases::leases(&open(dir)?),
         Command::List { what } => list::list(&open(dir)?, what),
     }?;

@@ -178,7 +178,7 @@ fn as_value(joined: &Joined<'_>, now: i64) -> Value {
         "failed": digest(state.and_then(|state| state.failed)),
         "running_packages": joined.status.packages,
         "differs": joined.status.differs,
-        "packages": joined.wanted.map(|wanted| &wanted.manifest.packages),
+        "packages": joined.wanted.map(|wanted| &wanted.head.packages),
         "message": state.map(|state| &state.message),
     })
 }

@@ -1,5 +1,8 @@
 //! What manifests are made of, for as long as somebody may ask.
 
+use std::collections::BTreeSet;
+
+use bootd_protocol::manifest::PackageRef;
 use rusqlite::{Transaction, params};
 
 use super::{Contents, NodeStatus, StateStore};
@@ -48,6 +51,26 @@ fn prune(db: &Transaction<'_>, now: i64) -> rusqlite::Result<()> {
 }
 
 impl StateStore {
+    /// The packages, and the boot images, of all manifests that are known.
+    ///
+    /// # Errors
+    /// What SQLite refuses.
+    pub fn in_manifests(&self) -> Result<(BTreeSet<PackageRef>, BTreeSet<PackageRef>)> {
+        let pairs = |query: &str| {
+            let pairs = self.all(query, |row| {
+                Ok(PackageRef {
+                    name: row.get(0)?,
+                    version: row.get(1)?,
+                })
+            })?;
+            Ok::<_, crate::Error>(pairs.into_iter().collect())
+        };
+        Ok((
+            pairs("SELECT DISTINCT package, version FROM manifest_package")?,
+            pairs("SELECT DISTINCT image, image_version FROM manifest")?,
+        ))
+    }
+
     /// How all nodes stand against what is wanted of them, by name.
     ///
     /// # Errors

@@ -162,3 +162,73 @@ fn a_description_packs_too_and_mistakes_are_told() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn what_nothing_names_is_cleared_away_and_nothing_else() {
+    let dir = cluster();
+    let at = dir.path();
+    let release = fs::read_to_string(at.join("release.toml")).unwrap();
+    for version in ["1.1", "1.10", "1.9"] {
+        // Another site, in no list: the class goes on with the first.
+        let text = release.replace("version = \"1.0\"", &format!("version = \"{version}\""));
+        let text = text.replace("\"site\", \"base\"", "\"site=1.0\", \"base\"");
+        let text = text.replace("welcome", version);
+        fs::write(at.join("other.toml"), text).unwrap();
+        good(at, &["compose", "other.toml", "-o", "other", "-k", "release.key"]);
+        good(at, &["install", "other"]);
+    }
+    let blobs = || walk(&at.join("state/blobs/sha256"));
+    assert_eq!(blobs(), 7);
+    fs::write(at.join("state/blobs/sha256/README"), "mine").unwrap();
+
+    let told = good(at, &["gc", "--keep", "2", "--dry-run"]);
+    assert!(told.ends_with("1 packages, 0 boot images, 1 modules (3 B) would be removed."), "{told}");
+    assert!(told.contains("package  site  1.1      all"), "{told}");
+    assert_eq!(blobs(), 7);
+    let told = good(at, &["gc", "--keep", "2"]);
+    assert!(told.ends_with("1 packages, 0 boot images, 1 modules (3 B) removed."), "{told}");
+    assert_eq!(blobs(), 6);
+
+    // What a node lists, or runs, stays however old it is.
+    set(
+        at,
+        "INSERT INTO node (name, mac, class) VALUES ('n1', '52:54:00:00:00:01', 'web');
+         INSERT INTO node_package VALUES ('n1', NULL, 'site', '1.9');",
+    );
+    let state = catalog_state(at);
+    state
+        .execute_batch(
+            "INSERT INTO manifest VALUES ('m', 'web', 'x86_64', 'debian', '6.1', 1);
+             INSERT INTO manifest_package VALUES ('m', 1, 'site', '1.10');",
+        )
+        .unwrap();
+    let told = good(at, &["gc", "--keep", "0"]);
+    assert!(told.ends_with("0 packages, 0 boot images, 0 modules (0 B) removed."), "{told}");
+    set(at, "DELETE FROM node_package");
+    state.execute_batch("DELETE FROM manifest_package").unwrap();
+    let told = good(at, &["gc", "--keep", "0"]);
+    assert!(told.ends_with("2 packages, 0 boot images, 2 modules (7 B) removed."), "{told}");
+    assert_eq!(blobs(), 4);
+    assert!(at.join("state/blobs/sha256/README").exists());
+    assert!(good(at, &["check", "--deep"]).starts_with("All right"));
+
+    let writer = catalog::Catalog::open(&at.join("state")).unwrap();
+    let _installing = writer.blobs().writer().unwrap();
+    let (code, _, error) = catalog(at, &["gc"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("nothing was removed"), "{error}");
+}
+
+/// `state.db`, as bootd makes it.
+fn catalog_state(at: &std::path::Path) -> rusqlite::Connection {
+    let path = at.join("state/state.db");
+    drop(catalog::state::StateStore::open(&path).unwrap());
+    rusqlite::Connection::open(path).unwrap()
+}
+
+/// How many files there are below a directory's directories.
+fn walk(dir: &std::path::Path) -> usize {
+    let dirs = fs::read_dir(dir).unwrap().map(|it| it.unwrap().path());
+    let dirs = dirs.filter(|it| it.is_dir());
+    dirs.map(|it| fs::read_dir(it).unwrap().count()).sum()
+}

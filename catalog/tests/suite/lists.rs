@@ -99,11 +99,9 @@ fn a_node_is_set_apart_by_rows() {
     assert_eq!(list(&catalog), ["site 2.0", "spare 1"]);
     // Others of its class are not concerned.
     let served = Served::first(&catalog.snapshot().unwrap());
-    let wanted = |node| -> &Manifest {
-        &served
-            .wanted("web", node, X86, Firmware::Uefi)
-            .unwrap()
-            .manifest
+    let wanted = |node| -> Manifest {
+        let wanted = served.wanted("web", node, X86, Firmware::Uefi);
+        wanted.unwrap().manifest().unwrap()
     };
     assert_eq!(wanted(None).packages.len(), 2);
     assert_eq!(wanted(Some("n2")), wanted(None));

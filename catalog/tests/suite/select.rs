@@ -103,7 +103,7 @@ fn a_broken_class_keeps_its_last_good_manifest_and_the_others_go_on() {
     let served = second.manifest(wanted(&second, "db")).unwrap();
     assert_eq!(
         Manifest::from_bytes(&served.bytes, served.digest).unwrap(),
-        served.manifest
+        served.manifest().unwrap()
     );
     assert_eq!(second.all().count(), 4);
 }

@@ -91,7 +91,7 @@ fn whole(desk: &Desk) -> Result<Vec<u8>> {
     let bytes = &desk.wanted.bytes;
     let got = one(desk, &[], &manifest(desk), (200, bytes.len()))?;
     ensure!(got == *bytes, "another manifest");
-    let BlobRef { sha256, size } = desk.wanted.manifest.boot.image;
+    let BlobRef { sha256, size } = desk.wanted.head.boot.image;
     let (path, size) = (blob(sha256), usize::try_from(size)?);
     for version in ["--http1.1", "--http1.0"] {
         let got = one(desk, &[version], &path, (200, size))?;
@@ -111,7 +111,7 @@ fn whole(desk: &Desk) -> Result<Vec<u8>> {
 
 /// Ranges, and a download that goes on where it was cut.
 fn parts(desk: &Desk, image: &[u8]) -> Result<()> {
-    let path = blob(desk.wanted.manifest.boot.image.sha256);
+    let path = blob(desk.wanted.head.boot.image.sha256);
     let (size, half) = (image.len(), image.len() / 2);
     for (range, part) in [
         ("100-199".to_owned(), &image[100..200]),
@@ -135,7 +135,7 @@ fn parts(desk: &Desk, image: &[u8]) -> Result<()> {
 fn not_again(desk: &Desk) -> Result<()> {
     let tag = desk.got.with_extension("tag");
     let tag = tag.to_str().context("a path in UTF-8")?;
-    let loader = desk.wanted.manifest.boot.loader.efi;
+    let loader = desk.wanted.head.boot.loader.efi;
     let files = [
         (manifest(desk), desk.wanted.bytes.len()),
         (blob(loader.sha256), usize::try_from(loader.size)?),
@@ -150,7 +150,7 @@ fn not_again(desk: &Desk) -> Result<()> {
 
 /// Several files by one connection, with something between them that is not there.
 fn one_connection(desk: &Desk) -> Result<()> {
-    let loader = blob(desk.wanted.manifest.boot.loader.efi.sha256);
+    let loader = blob(desk.wanted.head.boot.loader.efi.sha256);
     let told = curl(desk, &[], &[&manifest(desk), "/nothing", &loader, &loader])?;
     let told: Vec<_> = told.iter().map(|it| (it.status, it.connections)).collect();
     ensure!(

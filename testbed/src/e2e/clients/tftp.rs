@@ -155,7 +155,7 @@ fn counted(desk: &Desk) -> Result<(u64, u64)> {
 
 /// The boot image of the release, by every client; how many.
 fn boot_image(desk: &Desk) -> Result<u64> {
-    let image = desk.wanted.manifest.boot.image;
+    let image = desk.wanted.head.boot.image;
     let name = format!("boot/{}.efi", image.sha256);
     for client in [OCTET, Client::BusyBox, Client::Atftp] {
         let begun = Instant::now();
