@@ -41,6 +41,25 @@ pub fn manifest_for(
         wrong.say("there is no such class".into());
         return Err(wrong.problems);
     };
+    manifest_of(snapshot, row, arch, firmware)
+}
+
+/// As [`manifest_for`], for a class that may not be one of the snapshot's.
+///
+/// # Errors
+/// As there.
+pub fn manifest_of(
+    snapshot: &Snapshot,
+    row: &Class,
+    arch: Arch,
+    firmware: Firmware,
+) -> Result<Manifest, Vec<Problem>> {
+    let class = row.name.as_str();
+    let mut wrong = Wrong {
+        class,
+        arch,
+        problems: Vec::new(),
+    };
     let boot = boot_for(row, arch, firmware, &mut wrong);
     let packages = builds_for(snapshot, row, arch, &mut wrong);
     let files = merge_files(&packages);

@@ -7,8 +7,8 @@ use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware};
 use bootd_protocol::manifest::Manifest;
 
-use crate::select::manifest_for;
-use crate::snapshot::{Problem, Scope, Snapshot};
+use crate::select::{manifest_for, manifest_of};
+use crate::snapshot::{Class, Covered, Problem, Scope, Snapshot, Test};
 
 /// A manifest with its canonical bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,8 @@ impl Encoded {
 pub struct Served {
     wanted: BTreeMap<(String, Arch, Firmware), Arc<Encoded>>,
     by_digest: HashMap<Digest, Arc<Encoded>>,
+    /// What tests make of classes.
+    trials: BTreeMap<(i64, String, Arch, Firmware), Arc<Encoded>>,
     problems: Vec<Problem>,
 }
 
@@ -65,9 +67,52 @@ impl Served {
                 }
             }
         }
+        next.put_trials(snapshot);
         next.problems.sort();
         next.problems.dedup();
         next
+    }
+
+    fn put_trials(&mut self, snapshot: &Snapshot) {
+        for (test, class, arch, firmware) in trials(snapshot) {
+            match manifest_of(snapshot, &with_packages(class, test), arch, firmware) {
+                Ok(manifest) => {
+                    if let Ok(encoded) = Encoded::new(manifest) {
+                        let encoded = Arc::new(encoded);
+                        let shared = self.by_digest.entry(encoded.digest).or_insert(encoded);
+                        let key = (test.id, class.name.clone(), arch, firmware);
+                        self.trials.insert(key, Arc::clone(shared));
+                    }
+                }
+                Err(problems) => {
+                    let row = |problem: Problem| Problem {
+                        scope: Scope::Row {
+                            table: "test",
+                            name: test.id.to_string(),
+                        },
+                        text: format!("nobody gets it: {problem}"),
+                    };
+                    self.problems.extend(problems.into_iter().map(row));
+                }
+            }
+        }
+    }
+
+    /// What a test makes of a class.
+    #[must_use]
+    pub fn trial(
+        &self,
+        test: i64,
+        class: &str,
+        arch: Arch,
+        firmware: Firmware,
+    ) -> Option<&Arc<Encoded>> {
+        self.trials.get(&(test, class.to_owned(), arch, firmware))
+    }
+
+    /// Every manifest that may be asked for.
+    pub fn every(&self) -> impl Iterator<Item = &Arc<Encoded>> {
+        self.by_digest.values()
     }
 
     /// What a node of this class, architecture and firmware should have.
@@ -130,6 +175,37 @@ fn combinations(snapshot: &Snapshot) -> Vec<(&str, Arch, Firmware)> {
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// Every test with what it may be for.
+fn trials(snapshot: &Snapshot) -> Vec<(&Test, &Class, Arch, Firmware)> {
+    let mut all = Vec::new();
+    for test in &snapshot.tests {
+        let covered = match &test.covers {
+            Covered::Class(class) => Some(class),
+            Covered::Node(node) => snapshot.node(node).map(|it| &it.class),
+            Covered::All => None,
+        };
+        let Some(class) = covered.and_then(|it| snapshot.classes.get(it)) else {
+            continue;
+        };
+        let combinations = combinations(snapshot).into_iter();
+        let of_class = combinations.filter(|it| it.0 == class.name);
+        all.extend(of_class.map(|(_, arch, firmware)| (test, class, arch, firmware)));
+    }
+    all
+}
+
+/// A class with the packages of a test: in the place of those of the same name, or before all.
+fn with_packages(class: &Class, test: &Test) -> Class {
+    let mut class = class.clone();
+    for package in &test.packages {
+        match class.packages.iter_mut().find(|it| it.name == package.name) {
+            Some(there) => *there = package.clone(),
+            None => class.packages.insert(0, package.clone()),
+        }
+    }
+    class
 }
 
 fn encode(
