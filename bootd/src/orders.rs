@@ -4,23 +4,26 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bootd_protocol::once::Once;
 use bootd_protocol::preparation::{Command, Need, Preparations, Progress, Target, Wish};
-use bootd_protocol::verify::master::{Fact, Gate, Observation};
+use bootd_protocol::verify::master::{Fact, Gate, Observation, Wanted};
 use bootd_protocol::verify::message::{Action, Ask, Report, Verdict};
 use catalog::snapshot::{Install, Node, Preparation, Snapshot};
-use catalog::state::Record;
+use catalog::state::{NodeTest, Record};
 use tracing::info;
 
 use crate::desired::{Desired, View};
 use crate::hooks::{Hooks, Job, Outcome};
 use crate::presence::Presence;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, unix_ms};
 use crate::registrar::Registrar;
+use crate::wishes::described;
 
 /// What it works with.
 #[derive(Debug, Clone)]
 pub struct Orders {
     machine: Arc<Mutex<Preparations>>,
+    once: Arc<Mutex<Once>>,
     edge: Edge,
 }
 
@@ -48,8 +51,10 @@ fn now() -> Duration {
 impl Orders {
     /// Goes on from what an earlier run remembered.
     #[must_use]
-    pub fn new(earlier: Vec<Progress>, edge: Edge) -> Self {
+    pub fn new(earlier: Vec<Progress>, tested: Vec<NodeTest>, edge: Edge) -> Self {
+        let tested = tested.into_iter().map(|it| (it.node, it.test, it.boot));
         Orders {
+            once: Arc::new(Mutex::new(Once::restored(tested))),
             machine: Arc::new(Mutex::new(Preparations::restored(earlier))),
             edge,
         }
@@ -72,12 +77,64 @@ impl Orders {
         self.machine().order(node, boot, report.stage)
     }
 
+    /// The test that a node has in this boot, and what that makes of it.
+    #[must_use]
+    pub fn trial(&self, view: &View, name: &str, ask: &Ask) -> Option<(i64, Wanted)> {
+        if view.snapshot.tests.is_empty() {
+            return None;
+        }
+        // One thing after the other.
+        if self.machine().concerns(name) {
+            return None;
+        }
+        let node = view.snapshot.node(name)?;
+        let class = view.snapshot.classes.get(&node.class)?;
+        // The others have nothing to go back to, or wait.
+        if class.install != Install::Persist {
+            return None;
+        }
+        let (arch, firmware) = (ask.identity.arch, ask.identity.firmware);
+        let made = |test: i64| view.served.trial(test, &class.name, name, arch, firmware);
+        let tests = view.snapshot.tests.iter().filter(|it| it.covers.is(node));
+        let tests = tests.map(|it| it.id).filter(|it| made(*it).is_some());
+        let once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        let test = once.due(name, ask.sequence.boot, tests)?;
+        drop(once);
+        Some((test, described(made(test)?)?))
+    }
+
+    /// A node was told to test: not in another boot again.
+    fn tested(&self, name: &str, ask: &Ask) {
+        let view = self.edge.desired.view();
+        let Some((test, _)) = self.trial(&view, name, ask) else {
+            return;
+        };
+        let boot = ask.sequence.boot;
+        let mut once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        if once.handle_told(name, boot, test) {
+            let record = NodeTest {
+                test,
+                node: name.to_owned(),
+                boot,
+                at_ms: unix_ms(),
+            };
+            let text = format!("test {test}, in this boot alone");
+            self.edge.recorder.event(Some(name), "test", text);
+            self.edge.recorder.record(Record::Tested(record));
+        }
+    }
+
     /// A node spoke the verify protocol.
     pub fn observed(&self, observation: &Observation) {
         let Some(name) = &observation.name else {
             return;
         };
         let (boot, version) = (observation.sequence.boot, observation.version);
+        if let Fact::Asked { ask, verdict, .. } = &observation.fact
+            && matches!(verdict.action, Action::Test { .. })
+        {
+            self.tested(name, ask);
+        }
         let mut machine = self.machine();
         match &observation.fact {
             Fact::Asked {

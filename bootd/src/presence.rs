@@ -124,7 +124,7 @@ impl Presence {
         change(state);
         let now = unix_ms();
         self.wait_for(node, patience);
-        self.count_as(state, patience.presence(), now);
+        self.count_as(state, patience.presence(state.presence), now);
         let news = *state != before;
         state.last_seen_ms = now;
         if state.stage != before.stage {
@@ -144,6 +144,7 @@ impl Presence {
         match patience {
             Patience::For(time) => deadlines.insert(node.to_owned(), Instant::now() + time),
             Patience::Unknown => deadlines.remove(node),
+            Patience::AsBefore => None,
         };
     }
 
@@ -188,7 +189,12 @@ impl Presence {
         if to_disk && !self.was_just_sent(&node) {
             self.sent_to_disk(&node);
         }
-        self.update(&node, Patience::For(patience::BOOTING), |state| {
+        // A node that runs renews its lease, too.
+        let patience = match netboot {
+            true => Patience::For(patience::BOOTING),
+            false => Patience::AsBefore,
+        };
+        self.update(&node, patience, |state| {
             state.mac = Some(mac);
             state.address = address.or(state.address);
             if let Some((arch, firmware)) = machine {
@@ -280,7 +286,11 @@ impl Presence {
             None => format!("key waits for approval: {key}"),
         };
         self.recorder.event(Some(name), "key", text.clone());
-        self.update(name, Patience::For(patience::BOOTING), |state| {
+        let patience = match bound {
+            Some(_) => Patience::AsBefore,
+            None => Patience::For(patience::BOOTING),
+        };
+        self.update(name, patience, |state| {
             state.offered_key = Some(*key.as_bytes());
             if bound.is_none() {
                 state.stage = Stage::Holding.name().into();
@@ -332,9 +342,8 @@ fn asked(state: &mut NodeState, ask: &Ask, verdict: &Verdict) {
         // With a reason: it is not what is wanted.
         Action::Run if verdict.reason.is_empty() => (Stage::Running, known(ask.manifest)),
         Action::Run => (Stage::Running, state.wanted),
-        Action::Install { manifest, .. } | Action::Test { manifest, .. } => {
-            (Stage::Fetching, Some(*manifest))
-        }
+        Action::Install { manifest, .. } => (Stage::Fetching, Some(*manifest)),
+        Action::Test { .. } => (Stage::Fetching, state.wanted),
         Action::Hold { .. } => (Stage::Holding, state.wanted),
         Action::Restart => (Stage::Restarting, state.wanted),
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bootd_protocol::preparation::Progress;
 use catalog::Catalog;
-use catalog::state::StateStore;
+use catalog::state::{NodeTest, StateStore};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::thread::CapabilitySet;
 use tokio::signal::unix::{SignalKind, signal};
@@ -122,7 +122,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     let key = catalog.master_key()?;
     let state = StateStore::open(&catalog.state_path())?;
     let (leases, replays, earlier) = (state.leases()?, state.replays()?, state.nodes()?);
-    let prepared = state.prepared()?;
+    let earlier_orders = (state.prepared()?, state.tested()?);
 
     let desired = Desired::load(&catalog)?;
     let writer = Catalog::open(&options.state)?;
@@ -137,7 +137,7 @@ async fn run(options: &Options) -> anyhow::Result<()> {
         registrar: registrar.clone(),
         hooks,
     };
-    let orders = under_orders(prepared, hooks, edge)?;
+    let orders = under_orders(earlier_orders, hooks, edge)?;
     let shared = Shared {
         presence,
         orders,
@@ -230,20 +230,20 @@ const EPOCH: u64 = 1;
 
 /// Orders to many, with the helper that runs commands for them, if there is one.
 fn under_orders(
-    prepared: Vec<Progress>,
+    (prepared, tested): (Vec<Progress>, Vec<NodeTest>),
     started: std::io::Result<(Hooks, Outcomes)>,
     edge: impl FnOnce(Hooks) -> orders::Edge,
 ) -> anyhow::Result<Orders> {
     match started {
         Ok((hooks, outcomes)) => {
-            let orders = Orders::new(prepared, edge(hooks));
+            let orders = Orders::new(prepared, tested, edge(hooks));
             let told = orders.clone();
             spawn("hooks", move || outcomes.read(|it| told.ran(&it)))?;
             Ok(orders)
         }
         Err(problem) => {
             warn!("no helper to run commands: {problem}");
-            Ok(Orders::new(prepared, edge(Hooks::none())))
+            Ok(Orders::new(prepared, tested, edge(Hooks::none())))
         }
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use bootd_protocol::verify::MAX_LEN;
 use bootd_protocol::verify::header::Drop as Dropped;
 use bootd_protocol::verify::key::{PublicKey, SecretKey};
-use bootd_protocol::verify::master::{Command, Fact, Gate, Master, Observation, Standing, Wishes};
+use bootd_protocol::verify::master::{
+    Command, Fact, Gate, Master, Observation, Standing, Wanted, Wishes,
+};
 use bootd_protocol::verify::message::{Ask, Identity, Order, Receipt, Report, Sequence};
 use catalog::snapshot::Node;
 use catalog::state::{KeyReplay, Record};
@@ -77,6 +79,11 @@ impl Wishes for Asked<'_> {
 
     fn gate(&self, name: &str, ask: &Ask, version: u8) -> Gate {
         self.orders.gate(name, ask, version)
+    }
+
+    fn trial(&self, name: &str, ask: &Ask) -> Option<Wanted> {
+        let (_, wanted) = self.orders.trial(self.wisher.view, name, ask)?;
+        Some(wanted)
     }
 
     fn receipt(&self, name: &str, report: &Report) -> Receipt {

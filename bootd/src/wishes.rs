@@ -13,6 +13,7 @@ use bootd_protocol::verify::master::{self as verify, KnownNode, Standing, Wanted
 use bootd_protocol::verify::message;
 use catalog::edit::newcomer;
 use catalog::identify::{Identity, Match, match_node};
+use catalog::served::Encoded;
 use catalog::snapshot::{Action, Class, Install, KeyPolicy, Node, Rule, Unknown};
 
 use crate::desired::View;
@@ -134,6 +135,15 @@ impl View {
     }
 }
 
+/// A manifest, as the verify protocol speaks of it.
+pub(crate) fn described(encoded: &Encoded) -> Option<Wanted> {
+    Some(Wanted {
+        manifest: encoded.digest,
+        size: u32::try_from(encoded.bytes.len()).ok()?,
+        in_ram: false,
+    })
+}
+
 /// A key of the catalog. That of who speaks has been decoded already: a point of the curve takes a
 /// while.
 fn known_key(key: &[u8; PublicKey::LEN], who: &message::Identity) -> Option<PublicKey> {
@@ -160,6 +170,10 @@ impl verify::Wishes for Wisher<'_> {
         let key = key.and_then(|key| known_key(&key, who));
         let row = (!enrol).then_some(name.as_str());
         let wanted = self.view.wanted(class, row, who.arch, who.firmware);
+        let wanted = wanted.map(|wanted| Wanted {
+            in_ram: class.install == Install::Test,
+            ..wanted
+        });
         Standing::Known(Box::new(KnownNode {
             name,
             enrol,
@@ -193,11 +207,7 @@ impl View {
             .served
             .wanted(&class.name, node, arch, firmware)
             .ok_or_else(missing)?;
-        Ok(Wanted {
-            manifest: manifest.digest,
-            size: u32::try_from(manifest.bytes.len())
-                .map_err(|_| "manifest too large".to_owned())?,
-        })
+        described(manifest).ok_or_else(|| "manifest too large".to_owned())
     }
 
     /// Whether strangers get an address on this network.

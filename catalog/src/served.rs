@@ -2,6 +2,7 @@
 //! every node that is set apart from its class.
 
 mod abroad;
+mod trials;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -85,6 +86,8 @@ pub struct Served {
     /// What everybody had before what is in force: nodes that still have it are told the
     /// difference.
     former: BTreeMap<Who, Arc<Encoded>>,
+    /// What tests make of lists, by the test's number.
+    trials: HashMap<(i64, Who), Arc<Encoded>>,
     problems: Vec<Problem>,
     notes: Vec<Problem>,
     all: BTreeMap<Who, Entry>,
@@ -134,10 +137,13 @@ impl Served {
         }
         problems.extend(abroad::settle(&mut entries, &self.all));
         let former = self.next_former(&entries);
-        Served {
+        let trials = self.make_trials(new, &everybody, &mut problems);
+        let mut next = Served {
             former,
             ..Served::of(&everybody, entries, problems)
-        }
+        };
+        next.put_trials(trials);
+        next
     }
 
     fn next_former(&self, entries: &BTreeMap<Who, Entry>) -> BTreeMap<Who, Arc<Encoded>> {
@@ -217,6 +223,11 @@ impl Served {
     /// Everybody who has a manifest, in order.
     pub fn all(&self) -> impl Iterator<Item = (&Who, &Arc<Encoded>)> {
         self.all.iter().map(|(who, entry)| (who, &entry.encoded))
+    }
+
+    /// Every manifest that may be asked for.
+    pub fn every(&self) -> impl Iterator<Item = &Arc<Encoded>> {
+        self.by_digest.values()
     }
 
     /// What is wrong, sorted: rows that were left out, classes that keep their last good
@@ -310,6 +321,7 @@ fn everybody(snapshot: &Snapshot) -> BTreeMap<Who, Subject<'_>> {
         let subject = Subject {
             class,
             node,
+            test: None,
             arch,
             firmware,
         };

@@ -1,6 +1,7 @@
 //! The boot, from init's first instruction to the processes running.
 
 mod found;
+mod ram;
 
 use std::convert::Infallible;
 use std::io;
@@ -28,7 +29,7 @@ use crate::mounts::{self, Initramfs, MountError};
 use crate::net::{Net, NetError, remember};
 use crate::plan::{self, Software, Step};
 use crate::run::{self, Running};
-use crate::store::{Memory, StoreError};
+use crate::store::{Memory, Store, StoreError};
 use crate::timetable::{DHCP, Timetable};
 
 /// The keys of the masters that this boot image believes.
@@ -65,6 +66,14 @@ pub enum BootError {
     /// The boot image believes no master.
     #[error("{TRUST}: no master's public key in it")]
     NoTrust,
+    /// A test is too large.
+    #[error("RAM has {free} MiB free, {needed} MiB are needed for a test")]
+    NoRam {
+        /// MiB free, rounded down.
+        free: u64,
+        /// MiB needed, what processes are to have included, rounded up.
+        needed: u64,
+    },
     /// The kernel says no to something else.
     #[error("{what}: {source}")]
     Kernel {
@@ -84,6 +93,14 @@ impl BootError {
 
 fn failed(what: &'static str) -> impl Fn(io::Error) -> BootError {
     move |source| BootError::Kernel { what, source }
+}
+
+/// What this boot comes to run.
+struct Chosen {
+    manifest: Manifest,
+    digest: Digest,
+    /// Where it is, if not on the disk.
+    ram: Option<Store>,
 }
 
 /// What lasts for the whole boot.
@@ -124,16 +141,15 @@ pub fn boot(origin: Instant) -> Result<Infallible, BootError> {
     let (card, lease) = boot.join_network(&mut net, &mut found.memory)?;
     boot.timetable.passed(DHCP);
     let mut link = boot.open_link(&mut found, &card, &lease)?;
-    let manifest = boot.settle_software(&mut found, &mut link, &lease)?;
+    let chosen = boot.settle_software(&mut found, &mut link, &lease)?;
     boot.timetable.passed("verify");
-    let digest = found.local.candidate().manifest;
-    let initramfs = boot.enter(found, &manifest, &lease)?;
+    let initramfs = boot.enter(found, &chosen, &lease)?;
     boot.timetable.passed("tree");
     let running = Running {
         console,
         origin,
-        digest,
-        manifest,
+        digest: chosen.digest,
+        manifest: chosen.manifest,
         timetable: boot.timetable,
         initramfs,
     };
@@ -210,34 +226,34 @@ impl Boot {
         found: &mut Found,
         link: &mut Link,
         lease: &LeaseInfo,
-    ) -> Result<Manifest, BootError> {
+    ) -> Result<Chosen, BootError> {
         let mut answer = link.ask(found.local.question()).map_err(failed("verify"))?;
         loop {
             let settled = match &answer {
                 Answer::Silence => self.live_without_master(found)?,
                 Answer::Verdict(verdict) => self.obey(verdict, found, link, lease)?,
             };
-            if let Some(manifest) = settled {
-                return Ok(manifest);
+            if let Some(chosen) = settled {
+                return Ok(chosen);
             }
             answer = link.wait().map_err(failed("verify"))?;
         }
     }
 
-    fn live_without_master(&self, found: &Found) -> Result<Option<Manifest>, BootError> {
-        let Some(manifest) = candidate(found)? else {
+    fn live_without_master(&self, found: &Found) -> Result<Option<Chosen>, BootError> {
+        let Some(chosen) = candidate(found)? else {
             self.console
                 .say("no master answers, and nothing is installed: asking on");
             return Ok(None);
         };
-        if manifest.policy.on_silence == OnSilence::Hold {
+        if chosen.manifest.policy.on_silence == OnSilence::Hold {
             self.console
                 .say("no master answers, and the class says hold: asking on");
             return Ok(None);
         }
         self.console
             .say("no master answers: running what is installed");
-        Ok(Some(manifest))
+        Ok(Some(chosen))
     }
 
     fn obey(
@@ -246,7 +262,7 @@ impl Boot {
         found: &mut Found,
         link: &mut Link,
         lease: &LeaseInfo,
-    ) -> Result<Option<Manifest>, BootError> {
+    ) -> Result<Option<Chosen>, BootError> {
         let Verdict {
             action,
             hostname,
@@ -258,12 +274,12 @@ impl Boot {
         found.memory.hostname.clone_from(hostname);
         match action {
             Action::Run => {
-                let manifest = candidate(found)?;
+                let chosen = candidate(found)?;
                 let digest = found.local.candidate().manifest.short();
                 self.console.say(format_args!(
                     "verified as {hostname}: run {digest} {reason}"
                 ));
-                Ok(manifest)
+                Ok(chosen)
             }
             Action::Hold { .. } => {
                 self.console
@@ -275,9 +291,22 @@ impl Boot {
                     .say(format_args!("the master says restart: {reason}"));
                 match self.restart(link)? {}
             }
-            Action::Test { .. } => {
-                self.console.say("this init runs no tests");
-                candidate(found)
+            Action::Test {
+                manifest,
+                http_port,
+                ..
+            } => {
+                let short = manifest.short();
+                self.console
+                    .say(format_args!("the master says test {short} on {hostname}"));
+                let mut fetcher = fetcher(found, lease, *http_port);
+                match self.put_into_ram(*manifest, &mut fetcher, found, link) {
+                    Ok(chosen) => {
+                        link.report(Stage::Running, *manifest, (0, 0), "runs from RAM");
+                        Ok(Some(chosen))
+                    }
+                    Err(error) => self.test_stopped(&error, *manifest, found, link),
+                }
             }
             Action::Install {
                 manifest,
@@ -288,9 +317,7 @@ impl Boot {
                 self.console.say(format_args!(
                     "the master says install {short} on {hostname}"
                 ));
-                let master = found.memory.lease.as_ref().and_then(|it| it.master);
-                let ip = master.map_or(lease.server, |(ip, _, _)| ip);
-                let mut fetcher = Fetcher::new(ip, *http_port);
+                let mut fetcher = fetcher(found, lease, *http_port);
                 match self.install(*manifest, &mut fetcher, found, link) {
                     Ok(()) => {
                         // The master may want it to wait for others, or to restart with them.
@@ -313,7 +340,7 @@ impl Boot {
         wanted: Digest,
         found: &mut Found,
         link: &mut Link,
-    ) -> Result<Option<Manifest>, BootError> {
+    ) -> Result<Option<Chosen>, BootError> {
         let text = chain(error);
         self.console
             .say(format_args!("installation stopped: {text}"));
@@ -322,7 +349,8 @@ impl Boot {
         self.look_again(found)?;
         found.stopped += 1;
         if error.is_full_disk() || found.stopped >= MAX_STOPPED {
-            let old = candidate(found)?.filter(|it| it.policy.on_silence == OnSilence::Run);
+            let runs = |it: &Chosen| it.manifest.policy.on_silence == OnSilence::Run;
+            let old = candidate(found)?.filter(runs);
             if old.is_some() {
                 self.console.say("running what is installed");
                 return Ok(old);
@@ -331,6 +359,26 @@ impl Boot {
         std::thread::sleep(RETRY_PAUSE);
         link.begin(found.local.question());
         Ok(None)
+    }
+
+    /// A test that cannot be had: the node runs what its disk has, or asks again.
+    fn test_stopped(
+        &self,
+        error: &BootError,
+        wanted: Digest,
+        found: &Found,
+        link: &mut Link,
+    ) -> Result<Option<Chosen>, BootError> {
+        let text = chain(error);
+        self.console.say(format_args!("test stopped: {text}"));
+        link.report(Stage::Failed, wanted, (0, 0), &text);
+        link.flush();
+        let old = candidate(found)?;
+        if old.is_none() {
+            std::thread::sleep(RETRY_PAUSE);
+            link.begin(found.local.question());
+        }
+        Ok(old)
     }
 
     fn install(
@@ -398,29 +446,34 @@ impl Boot {
     fn enter(
         &self,
         mut found: Found,
-        manifest: &Manifest,
+        chosen: &Chosen,
         lease: &LeaseInfo,
     ) -> Result<Initramfs, BootError> {
         let digest = found.local.candidate().manifest;
-        let Some(mut disk) = found.installed.take() else {
+        let mut disk = found.installed.take();
+        if let Some(disk) = &disk {
+            found.memory.failed =
+                Some(found.local.failed()).filter(|it| *it != Digest::NONE && *it != digest);
+            self.remember(&disk.store, &found.memory);
+        }
+        let store = chosen.ram.as_ref().or(disk.as_ref().map(|it| &it.store));
+        let Some(store) = store else {
             return Err(failed("run")(io::Error::other("nothing is installed")));
         };
-        found.memory.failed =
-            Some(found.local.failed()).filter(|it| *it != Digest::NONE && *it != digest);
-        self.remember(&disk.store, &found.memory);
-        let tree = disk.store.generation_path(digest);
-        let initramfs = mounts::enter_tree(&tree, &disk.store.persist_dir())?;
+        let tree = store.generation_path(chosen.digest);
+        let initramfs = mounts::enter_tree(&tree, &store.persist_dir(), disk.is_some())?;
         // Only now: a boot image that cannot come this far has not passed its trial.
-        if let Some(Step::Settle(slot)) = plan::settle(&found.local) {
+        if let (Some(Step::Settle(slot)), Some(disk)) = (plan::settle(&found.local), &mut disk) {
             crate::disk::mark_good(&mut disk.target.device, &disk.layout, slot)
                 .map_err(InstallError::from)?;
             self.console.say(format_args!("slot {slot} is good"));
         }
         run::configure(&found.memory.hostname, &lease.dns);
         self.console.say(format_args!(
-            "runs class {} from {}",
-            manifest.class,
-            tree_name(&tree)
+            "runs class {} from {}{}",
+            chosen.manifest.class,
+            tree_name(&tree),
+            chosen.ram.as_ref().map_or("", |_| " in RAM")
         ));
         Ok(initramfs)
     }
@@ -431,6 +484,13 @@ fn kept_manifest(found: &Found) -> Option<(Digest, Manifest)> {
     let digest = found.local.candidate().manifest;
     let manifest = found.installed.as_ref()?.store.manifest(digest).ok()?;
     Some((digest, manifest))
+}
+
+/// Where this lease's master serves by HTTP.
+fn fetcher(found: &Found, lease: &LeaseInfo, http_port: u16) -> Fetcher {
+    let master = found.memory.lease.as_ref().and_then(|it| it.master);
+    let ip = master.map_or(lease.server, |(ip, _, _)| ip);
+    Fetcher::new(ip, http_port)
 }
 
 fn tree_name(tree: &Path) -> String {

@@ -133,8 +133,18 @@ pub fn partition(disk: &str, number: u8) -> String {
 /// Memory of this process that is in RAM, in KiB (`VmRSS`, proc(5)); 0 if it cannot be read.
 #[must_use]
 pub fn resident_kib() -> u64 {
-    let status = text("/proc/self/status");
-    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"));
+    kib("/proc/self/status", "VmRSS:")
+}
+
+/// Memory that is to be had, in KiB (`MemAvailable`, proc(5)); 0 if it cannot be read.
+#[must_use]
+pub fn available_kib() -> u64 {
+    kib("/proc/meminfo", "MemAvailable:")
+}
+
+fn kib(file: &str, field: &str) -> u64 {
+    let text = text(file);
+    let line = text.lines().find_map(|it| it.strip_prefix(field));
     line.and_then(|it| it.trim().trim_end_matches(" kB").parse().ok())
         .unwrap_or(0)
 }

@@ -9,6 +9,8 @@ use nix::mount::{MsFlags, mount, umount};
 
 /// Where the data partition is mounted.
 pub const DATA: &str = "/data";
+/// Where a test is put together.
+pub const RAM: &str = "/run/ram";
 /// Where the running tree is put together.
 const SYSROOT: &str = "/sysroot";
 /// Where processes find what outlives a restart.
@@ -89,13 +91,33 @@ pub fn unmount_data() -> Result<(), MountError> {
     attempt(DATA, umount(DATA).map_err(io::Error::from))
 }
 
+/// Mounts a RAM disk for a test. How much goes into it is for the caller to see.
+///
+/// # Errors
+/// The kernel does not want to.
+pub fn mount_ram() -> Result<(), MountError> {
+    mount_at(
+        "tmpfs",
+        RAM,
+        "tmpfs",
+        MsFlags::MS_NODEV,
+        "mode=0755,size=100%",
+    )
+}
+
+/// Gives back the RAM of a test that came to nothing.
+pub fn unmount_ram() {
+    // What cannot be given back is short until the next restart.
+    let _ = umount(RAM);
+}
+
 /// Puts the running tree together: `tree` below, a RAM disk above it, so that what a process
 /// writes outside `/persist` is gone at the next boot; then makes it the root. What was the
-/// root comes back, to be freed when there is time.
+/// root comes back, to be freed when there is time. `has_data`: the data partition is mounted.
 ///
 /// # Errors
 /// A mount that fails.
-pub fn enter_tree(tree: &Path, persist: &Path) -> Result<Initramfs, MountError> {
+pub fn enter_tree(tree: &Path, persist: &Path, has_data: bool) -> Result<Initramfs, MountError> {
     mount_at(
         "tmpfs",
         "/run/overlay",
@@ -121,7 +143,8 @@ pub fn enter_tree(tree: &Path, persist: &Path) -> Result<Initramfs, MountError> 
         MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
         "mode=1777",
     )?;
-    for name in ["dev", "proc", "sys", "run", "data"] {
+    let data = has_data.then_some("data");
+    for name in ["dev", "proc", "sys", "run"].into_iter().chain(data) {
         let to = format!("{SYSROOT}/{name}");
         move_mount(&format!("/{name}"), &to)?;
     }

@@ -13,6 +13,7 @@ fn run(seeds: impl Iterator<Item = u64>) -> Tally {
         all.cuts += tally.cuts;
         all.edits += tally.edits;
         all.restarts += tally.restarts;
+        all.tests += tally.tests;
         all.preparations += tally.preparations;
         all.prepared += tally.prepared;
     }
@@ -40,12 +41,18 @@ fn every_world_comes_to_rest() {
     let restarts: u32 = tallies.iter().map(|it| it.restarts).sum();
     let preparations: u32 = tallies.iter().map(|it| it.preparations).sum();
     let prepared: u32 = tallies.iter().map(|it| it.prepared).sum();
+    let tests: u32 = tallies.iter().map(|it| it.tests).sum();
     println!(
         "{WORLDS} worlds, {cuts} power cuts, {edits} edits, {restarts} restarts of the master, \
-         {preparations} preparations, {prepared} warm boots after them"
+         {preparations} preparations, {prepared} warm boots after them, {tests} tests"
     );
     assert!(
-        cuts > 1_000 && edits > 1_000 && restarts > 300 && preparations > 1_000 && prepared > 1_000,
+        cuts > 1_000
+            && edits > 1_000
+            && restarts > 300
+            && preparations > 1_000
+            && prepared > 1_000
+            && tests > 300,
         "the harm has to bite"
     );
 }

@@ -15,6 +15,7 @@
 //! | [`tftp`] | TFTP: packets, the sender's machine, the fetcher's machine |
 //! | [`modindex`] | the index of the kernel modules that a boot image carries |
 //! | [`uki`] | where kernel and initramfs stand in a boot image |
+//! | [`once`] | tests: what a node does in one boot and in no other |
 //! | [`preparation`] | many nodes are prepared, wait for each other, restart together |
 //! | [`verify`] | the verify protocol: messages, the node's machine, the master's machine |
 
@@ -24,6 +25,7 @@ pub mod digest;
 pub mod identity;
 pub mod manifest;
 pub mod modindex;
+pub mod once;
 pub mod preparation;
 pub mod tftp;
 pub mod uki;

@@ -77,6 +77,7 @@ fn known(bound: Option<PublicKey>, wanted: Digest) -> KnownNode {
         wanted: Ok(Wanted {
             manifest: wanted,
             size: 10,
+            in_ram: false,
         }),
     }
 }
@@ -592,6 +593,58 @@ fn who_has_what_it_should_waits_or_restarts_where_the_gate_says_so() {
         assert_ne!(told, Action::Restart);
         assert_eq!(node.handle_datagram(&answer, START), Err(Drop::Unasked));
     }
+}
+
+/// A catalog that has a test for whoever asks.
+struct Trying(Standing);
+
+impl Wishes for Trying {
+    fn standing(&self, _: &Identity) -> Standing {
+        self.0.clone()
+    }
+
+    fn trial(&self, _: &str, _: &Ask) -> Option<Wanted> {
+        Some(Wanted {
+            manifest: Digest::of(b"trial"),
+            size: 7,
+            in_ram: true,
+        })
+    }
+}
+
+#[test]
+fn a_test_is_for_nodes_that_have_something_to_go_back_to() {
+    let bound = Some(key(1).public());
+    let standing = |in_ram| {
+        let mut node = known(bound, Digest::of(b"m"));
+        if let Ok(wanted) = &mut node.wanted {
+            wanted.in_ram = in_ram;
+        }
+        Standing::Known(Box::new(node))
+    };
+    let answer = |wishes: &dyn Fn() -> Standing, trying: bool, has: Digest| {
+        let (mut node, mut master) = (Node::new(config()), master());
+        let datagram = asked(&mut node, has);
+        let answer = match trying {
+            true => sent(&mut master, &datagram, &Trying(wishes())),
+            false => sent(&mut master, &datagram, &Fixed(wishes())),
+        };
+        let envelope = Envelope::parse(&answer).unwrap();
+        Verdict::from_body(envelope.body).unwrap().action
+    };
+    let test = |name: &[u8], size| Action::Test {
+        manifest: Digest::of(name),
+        size,
+        http_port: 4080,
+    };
+    let usual = || standing(false);
+    let in_ram = || standing(true);
+    assert_eq!(answer(&usual, true, Digest::of(b"m")), test(b"trial", 7));
+    let install = answer(&usual, true, Digest::NONE);
+    assert!(matches!(install, Action::Install { .. }), "{install:?}");
+    // A class that runs from RAM does so whatever is on the disk.
+    assert_eq!(answer(&in_ram, false, Digest::of(b"m")), test(b"m", 10));
+    assert_eq!(answer(&in_ram, false, Digest::NONE), test(b"m", 10));
 }
 
 /// What the master answers to the one datagram that the node sends at its next timeout.

@@ -1,10 +1,8 @@
 //! What is looked at once a second: who is missing, and what is wanted of whom.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use bootd_protocol::digest::Digest;
 use bootd_protocol::verify::message::REPORT_SECS;
 use catalog::served::Encoded;
 use catalog::state::{Contents, NodeState, Presence as There, Record};
@@ -67,9 +65,7 @@ impl Presence {
 
     /// The catalog has changed: what is wanted of every node, and what that is made of.
     pub fn follow(&self, view: &View) {
-        let in_force: HashSet<Digest> = view.served.all().map(|(_, it)| it.digest).collect();
-        let contents = in_force.iter().filter_map(|it| view.served.manifest(*it));
-        let contents = contents.map(|it| contents_of(it)).collect();
+        let contents = view.served.every().map(|it| contents_of(it)).collect();
         self.recorder.record(Record::InForce(contents, unix_ms()));
         let mut nodes = lock(&self.nodes);
         for row in &view.snapshot.nodes {

@@ -19,6 +19,8 @@ pub(super) enum Patience {
     For(Duration),
     /// No word is to be expected: an init of version 1 is silent while it runs.
     Unknown,
+    /// As long as before: what was heard says nothing of whether it goes on.
+    AsBefore,
 }
 
 impl Patience {
@@ -49,10 +51,11 @@ impl Patience {
     }
 
     /// What a node is that was just heard.
-    pub(super) fn presence(self) -> There {
+    pub(super) fn presence(self, before: There) -> There {
         match self {
             Patience::For(_) => There::Present,
             Patience::Unknown => There::Unknown,
+            Patience::AsBefore => before,
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn explain(
     let subject = Subject {
         class,
         node,
+        test: None,
         arch,
         firmware,
     };
@@ -110,6 +111,7 @@ fn from(package: &Chosen<'_>) -> String {
     let whose = match package.because {
         Because::Class => "class".to_owned(),
         Because::Node => "node".to_owned(),
+        Because::Test(test) => format!("test {test}"),
         Because::NodeInsteadOf(version) => format!("node, in place of {version}"),
     };
     match package.position {
@@ -167,6 +169,7 @@ fn print_manifest(snapshot: &Snapshot, selection: &Selection<'_>) {
         node,
         arch,
         firmware,
+        ..
     } = selection.subject;
     let served = Served::first(snapshot);
     let name = node.map(|it| it.name.as_str());

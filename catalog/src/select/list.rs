@@ -5,7 +5,7 @@ use bootd_protocol::manifest::PackageRef;
 
 use super::{Subject, Wrong};
 use crate::relation::Relation;
-use crate::snapshot::{Class, Node, Package, RelationKind, Relations, Snapshot};
+use crate::snapshot::{Class, Node, Package, RelationKind, Relations, Snapshot, Test};
 
 /// A package of a node.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,8 @@ pub enum Because<'a> {
     Node,
     /// The node's, in place of this version of the class's list.
     NodeInsteadOf(&'a str),
+    /// That of this test (table `test_package`).
+    Test(i64),
 }
 
 /// A package that is listed, and that the node does not have.
@@ -105,7 +107,10 @@ pub(super) fn compose<'a>(
     left_out: &mut Vec<LeftOut>,
     wrong: &mut Wrong<'_>,
 ) -> Vec<Chosen<'a>> {
-    let rows = rows(subject.class, subject.node, left_out);
+    let mut rows = rows(subject.class, subject.node, left_out);
+    if let Some(test) = subject.test {
+        apply_test(&mut rows, test);
+    }
     let mut chosen = Vec::with_capacity(rows.len());
     for row in rows {
         let Some(build) = build_for(snapshot, row.name, row.version, subject.arch) else {
@@ -187,6 +192,24 @@ fn rows<'a>(class: &'a Class, node: Option<&'a Node>, left_out: &mut Vec<LeftOut
         });
     rows.extend(added);
     rows
+}
+
+/// Packages of a test stand in the place of those of the same name, or are added.
+fn apply_test<'a>(rows: &mut Vec<Row<'a>>, test: &'a Test) {
+    for package in &test.packages {
+        match rows.iter_mut().find(|it| it.name == package.name) {
+            Some(row) => {
+                row.version = &package.version;
+                row.because = Because::Test(test.id);
+            }
+            None => rows.push(Row {
+                name: &package.name,
+                version: &package.version,
+                position: None,
+                because: Because::Test(test.id),
+            }),
+        }
+    }
 }
 
 impl Row<'_> {

@@ -15,7 +15,7 @@ use bootd_protocol::manifest::{self, Boot, Manifest, PackageRef, Process};
 
 use self::files::Files;
 use self::list::{Chosen, LeftOut};
-use crate::snapshot::{Class, Node, Problem, Scope, Snapshot};
+use crate::snapshot::{Class, Node, Problem, Scope, Snapshot, Test};
 
 /// For whom something is selected.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,8 @@ pub struct Subject<'a> {
     pub class: &'a Class,
     /// A node of it whose rows count, too.
     pub node: Option<&'a Node>,
+    /// A test whose packages it has for one boot.
+    pub test: Option<&'a Test>,
     /// Processor architecture.
     pub arch: Arch,
     /// Firmware.
@@ -182,6 +184,7 @@ pub fn manifest_for(
     let subject = Subject {
         class,
         node: None,
+        test: None,
         arch,
         firmware,
     };

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::{catalog, sql};
+use catalog::state::StateStore;
 
 const OPERATING: &str = include_str!("../../../docs/operating.md");
 
@@ -64,4 +65,41 @@ fn the_examples_of_networks_and_options_work() {
             .contains("  relay is 10.2.0.1\n  circuit is ge-0/0/7, which fits ge-0/0/*\n")),
         "{told:?}"
     );
+}
+
+/// Those that show a table again and again would not end.
+#[test]
+fn the_examples_of_orders_work() {
+    let (dir, catalog) = catalog();
+    drop(StateStore::open(&catalog.state_path()).unwrap());
+    let program = Path::new(env!("CARGO_BIN_EXE_catalog"));
+    let path = format!(
+        "{}:{}",
+        program.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let blocks = [commands("Preparing nodes"), commands("Tests in RAM")].concat();
+    assert_eq!(blocks.len(), 5, "{blocks:?}");
+    for block in blocks {
+        let lines = block.lines().filter(|line| !line.contains("--watch"));
+        let block = lines.collect::<Vec<_>>().join("\n");
+        let output = Command::new("sh")
+            .args(["-euc", &block])
+            .current_dir(dir.path())
+            .env("PATH", &path)
+            .env("BOOTD_DIR", dir.path())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && error.is_empty(),
+            "{block}{error}"
+        );
+    }
+    let snapshot = catalog.snapshot().unwrap();
+    assert_eq!(snapshot.problems, []);
+    assert_eq!(snapshot.preparations.len(), 2);
+    assert_eq!(snapshot.tests.len(), 1);
+    let reset = snapshot.classes["web"].reset.as_ref().unwrap();
+    assert_eq!(reset.command[4], "{node}-bmc");
 }

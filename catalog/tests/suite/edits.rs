@@ -174,7 +174,10 @@ fn what_nothing_names_is_cleared_away_and_nothing_else() {
         let text = text.replace("\"site\", \"base\"", "\"site=1.0\", \"base\"");
         let text = text.replace("welcome", version);
         fs::write(at.join("other.toml"), text).unwrap();
-        good(at, &["compose", "other.toml", "-o", "other", "-k", "release.key"]);
+        good(
+            at,
+            &["compose", "other.toml", "-o", "other", "-k", "release.key"],
+        );
         good(at, &["install", "other"]);
     }
     let blobs = || walk(&at.join("state/blobs/sha256"));
@@ -182,11 +185,17 @@ fn what_nothing_names_is_cleared_away_and_nothing_else() {
     fs::write(at.join("state/blobs/sha256/README"), "mine").unwrap();
 
     let told = good(at, &["gc", "--keep", "2", "--dry-run"]);
-    assert!(told.ends_with("1 packages, 0 boot images, 1 modules (3 B) would be removed."), "{told}");
+    assert!(
+        told.ends_with("1 packages, 0 boot images, 1 modules (3 B) would be removed."),
+        "{told}"
+    );
     assert!(told.contains("package  site  1.1      all"), "{told}");
     assert_eq!(blobs(), 7);
     let told = good(at, &["gc", "--keep", "2"]);
-    assert!(told.ends_with("1 packages, 0 boot images, 1 modules (3 B) removed."), "{told}");
+    assert!(
+        told.ends_with("1 packages, 0 boot images, 1 modules (3 B) removed."),
+        "{told}"
+    );
     assert_eq!(blobs(), 6);
 
     // What a node lists, or runs, stays however old it is.
@@ -203,11 +212,17 @@ fn what_nothing_names_is_cleared_away_and_nothing_else() {
         )
         .unwrap();
     let told = good(at, &["gc", "--keep", "0"]);
-    assert!(told.ends_with("0 packages, 0 boot images, 0 modules (0 B) removed."), "{told}");
+    assert!(
+        told.ends_with("0 packages, 0 boot images, 0 modules (0 B) removed."),
+        "{told}"
+    );
     set(at, "DELETE FROM node_package");
     state.execute_batch("DELETE FROM manifest_package").unwrap();
     let told = good(at, &["gc", "--keep", "0"]);
-    assert!(told.ends_with("2 packages, 0 boot images, 2 modules (7 B) removed."), "{told}");
+    assert!(
+        told.ends_with("2 packages, 0 boot images, 2 modules (7 B) removed."),
+        "{told}"
+    );
     assert_eq!(blobs(), 4);
     assert!(at.join("state/blobs/sha256/README").exists());
     assert!(good(at, &["check", "--deep"]).starts_with("All right"));

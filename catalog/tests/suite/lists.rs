@@ -15,6 +15,7 @@ fn selected(snapshot: &Snapshot) -> Selection<'_> {
     let subject = Subject {
         class: &snapshot.classes["web"],
         node: snapshot.node("n1"),
+        test: None,
         arch: X86,
         firmware: Firmware::Uefi,
     };

@@ -5,7 +5,7 @@ use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::manifest::Manifest;
 use catalog::identify::{Identity, KnownBy, Match, differences, match_node, passed};
 use catalog::select::manifest_for;
-use catalog::served::Served;
+use catalog::served::{Encoded, Served};
 use catalog::{Catalog, Error};
 
 const X86: Arch = Arch::X86_64;
@@ -331,4 +331,43 @@ fn a_watcher_sees_the_edits_of_others_and_two_writers_take_turns() {
     assert!(watcher.changed().unwrap());
     let node = catalog.snapshot().unwrap().node("n1").unwrap().clone();
     assert_eq!((node.hold, node.public_key), (false, Some([1; 32])));
+}
+
+#[test]
+fn a_test_changes_what_its_nodes_try_and_nothing_else() {
+    let (_dir, catalog) = catalog();
+    sql(
+        &catalog,
+        "INSERT INTO test (scope, name) VALUES ('node', 'n1'), ('class', 'idle');
+         INSERT INTO test_package VALUES (1, 'site', '2.0'), (1, 'spare', '1'), (2, 'site', '2.0');",
+    );
+    let snapshot = catalog.snapshot().unwrap();
+    let served = Served::first(&snapshot);
+    let usual = served
+        .wanted("web", None, Arch::X86_64, Firmware::Uefi)
+        .unwrap();
+    let trial = served
+        .trial(1, "web", "n1", Arch::X86_64, Firmware::Uefi)
+        .unwrap();
+    let packages = |encoded: &Encoded| -> Vec<String> {
+        let packages = encoded.head.packages.iter();
+        packages
+            .map(|it| format!("{} {}", it.name, it.version))
+            .collect()
+    };
+    assert_eq!(packages(usual), ["site 1.0", "base 1"]);
+    assert_eq!(packages(trial), ["spare 1", "site 2.0", "base 1"]);
+    assert!(served.manifest(trial.digest).is_some());
+    assert!(served.every().any(|it| it.digest == trial.digest));
+    // Class idle has no boot image, and so no machine to try anything.
+    assert!(
+        served
+            .trial(2, "idle", "n1", Arch::X86_64, Firmware::Uefi)
+            .is_none()
+    );
+    assert!(
+        served
+            .trial(1, "idle", "n1", Arch::X86_64, Firmware::Uefi)
+            .is_none()
+    );
 }

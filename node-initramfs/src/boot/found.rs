@@ -4,11 +4,10 @@ use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bootd_protocol::digest::Digest;
-use bootd_protocol::manifest::Manifest;
 use bootd_protocol::verify::key::SecretKey;
 use bootd_protocol::verify::message::BootedFrom;
 
-use super::{Boot, BootError};
+use super::{Boot, BootError, Chosen};
 use crate::console::chain;
 use crate::disk::{Prepared, Slot};
 use crate::install::{Installed, commit_first};
@@ -207,10 +206,15 @@ fn boot_number(last: u64) -> u64 {
     clock.max(last.saturating_add(1))
 }
 
-pub(super) fn candidate(found: &Found) -> Result<Option<Manifest>, BootError> {
+/// What the disk has, if it has anything.
+pub(super) fn candidate(found: &Found) -> Result<Option<Chosen>, BootError> {
     let digest = found.local.candidate().manifest;
     match &found.installed {
-        Some(disk) if digest != Digest::NONE => Ok(Some(disk.store.manifest(digest)?)),
+        Some(disk) if digest != Digest::NONE => Ok(Some(Chosen {
+            manifest: disk.store.manifest(digest)?,
+            digest,
+            ram: None,
+        })),
         Some(_) | None => Ok(None),
     }
 }

@@ -291,6 +291,19 @@ impl Master {
         Ok(rows.next().transpose()?)
     }
 
+    /// How far a node is in its last preparation.
+    ///
+    /// # Errors
+    /// `state.db` cannot be read.
+    pub fn prepared(&self, node: &str) -> Result<Option<String>> {
+        let state = self.state()?;
+        let mut statement = state.prepare(
+            "SELECT stage FROM preparation_node WHERE node = ?1 ORDER BY preparation DESC",
+        )?;
+        let mut rows = statement.query_map([node], |row| row.get(0))?;
+        Ok(rows.next().transpose()?)
+    }
+
     /// How many addresses of this network are leased.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod clients;
 mod firmware;
 mod full_disk;
 mod main_path;
+mod orders;
 mod power_cuts;
 mod processors;
 mod refusals;
@@ -25,7 +26,7 @@ pub use tracks::{Track, run};
 /// One test: where it runs, its name and what it does.
 type Test = (Track, &'static str, fn(&mut Lab, &mut Bench) -> Result<()>);
 
-const TESTS: [Test; 7] = [
+const TESTS: [Test; 8] = [
     (Track::Path, "main path on BIOS and UEFI", main_path::run),
     (
         Track::Path,
@@ -56,6 +57,11 @@ const TESTS: [Test; 7] = [
         Track::Breadth,
         "a class with two processor types",
         processors::run,
+    ),
+    (
+        Track::Path,
+        "many nodes prepared at once; tests in RAM",
+        orders::run,
     ),
 ];
 

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bootd_protocol::identity::Mac;
+use bootd_protocol::once::Once;
 use bootd_protocol::preparation::Preparations;
 use bootd_protocol::verify::key::{PublicKey, SecretKey};
 use bootd_protocol::verify::master::{
-    Command, Gate, KnownNode, Master, Observation, Standing, Wanted, Wishes,
+    Command, Fact, Gate, KnownNode, Master, Observation, Standing, Wanted, Wishes,
 };
-use bootd_protocol::verify::message::{Ask, Identity, Order, Receipt, Report};
+use bootd_protocol::verify::message::{Action, Ask, Identity, Order, Receipt, Report};
 use node_initramfs::plan::Software;
 
 use super::orders::Orders;
@@ -23,6 +24,9 @@ pub struct Catalog {
     pub wanted: Software,
     nodes: BTreeMap<Mac, Option<PublicKey>>,
     preparations: Preparations,
+    /// What tests try, by their numbers from 1.
+    pub trials: Vec<Software>,
+    once: Once,
 }
 
 impl Wishes for Catalog {
@@ -36,12 +40,23 @@ impl Wishes for Catalog {
             wanted: Ok(Wanted {
                 manifest: self.wanted.manifest,
                 size: 1,
+                in_ram: false,
             }),
         }))
     }
 
     fn gate(&self, name: &str, ask: &Ask, version: u8) -> Gate {
         self.preparations.gate(name, ask.sequence.boot, version)
+    }
+
+    fn trial(&self, name: &str, ask: &Ask) -> Option<Wanted> {
+        let test = self.test(name, ask.sequence.boot)?;
+        let trial = self.trials.get(usize::try_from(test - 1).ok()?)?;
+        Some(Wanted {
+            manifest: trial.manifest,
+            size: 1,
+            in_ram: true,
+        })
     }
 
     fn receipt(&self, name: &str, report: &Report) -> Receipt {
@@ -52,6 +67,15 @@ impl Wishes for Catalog {
             reason: restart.unwrap_or_default(),
             ..Receipt::default()
         }
+    }
+}
+
+impl Catalog {
+    /// The test that a node has in this boot.
+    fn test(&self, name: &str, boot: u64) -> Option<i64> {
+        let tests = (1..).zip(&self.trials).map(|(test, _)| test);
+        let free = !self.preparations.concerns(name);
+        free.then(|| self.once.due(name, boot, tests)).flatten()
     }
 }
 
@@ -85,6 +109,8 @@ impl Cluster {
             wanted,
             nodes: BTreeMap::new(),
             preparations: Preparations::default(),
+            trials: Vec::new(),
+            once: Once::default(),
         };
         Cluster {
             catalog,
@@ -103,6 +129,7 @@ impl Cluster {
         self.epoch += u64::from(next_epoch);
         self.machine = Master::new(self.key.clone(), self.epoch, 4080);
         self.catalog.preparations = self.orders.restored();
+        self.catalog.once = self.orders.had();
     }
 
     /// An operator has all nodes prepared that are known.
@@ -130,6 +157,14 @@ impl Cluster {
     }
 
     fn observe(&mut self, observation: &Observation, now: Duration) {
+        if let (Some(name), Fact::Asked { ask, verdict, .. }) =
+            (&observation.name, &observation.fact)
+            && matches!(verdict.action, Action::Test { .. })
+            && let Some(test) = self.catalog.test(name, ask.sequence.boot)
+        {
+            self.catalog.once.handle_told(name, ask.sequence.boot, test);
+            self.orders.tested(name, test, ask.sequence.boot);
+        }
         let preparations = &mut self.catalog.preparations;
         self.orders.observed(observation, preparations, now);
         self.orders.obey(preparations, now);

@@ -84,6 +84,8 @@ pub struct Machine {
     power: Power,
     /// Power cuts since a slot was put on trial.
     cuts_in_trial: u8,
+    /// What the disk had when it began the test of the boot before.
+    tested: Option<[Software; 2]>,
 }
 
 impl Machine {
@@ -98,6 +100,7 @@ impl Machine {
             disk: Disk::blank(),
             power,
             cuts_in_trial: 0,
+            tested: None,
         }
     }
 
@@ -190,6 +193,9 @@ impl Machine {
         let booted_from = self.disk.boot(|image| around.boots(image));
         let local = self.disk.local(booted_from);
         self.assert_whole(booted_from, &local);
+        if let Some(before) = self.tested.take() {
+            assert_eq!([local.a, local.b], before, "a test has left something");
+        }
         self.disk.boot += 1;
         let kept = self.disk.key;
         let seed = kept.unwrap_or_else(|| random(rng));
@@ -276,7 +282,8 @@ impl Machine {
                     match verdict.action {
                         Action::Run => self.run(around),
                         Action::Install { manifest, .. } => self.install(manifest, around, rng),
-                        Action::Hold { .. } | Action::Test { .. } => {}
+                        Action::Hold { .. } => {}
+                        Action::Test { manifest, .. } => self.test(manifest, around),
                         Action::Restart => {
                             outputs.push(Output::Obeys(self.disk.boot));
                             self.restart(around, rng);
@@ -302,6 +309,23 @@ impl Machine {
         if let Some(Step::Settle(slot)) = plan::settle(&init.local) {
             self.disk.settle(slot);
         }
+    }
+
+    /// Runs this manifest from RAM: the disk stays as it is.
+    fn test(&mut self, manifest: Digest, around: &Surroundings<'_>) {
+        let Power::On(init) = &mut self.power else {
+            return;
+        };
+        let busy = init.running.is_some() || !init.plan.is_empty();
+        let Some(release) = around.release(manifest).filter(|_| !busy) else {
+            return;
+        };
+        init.running = Some(release.software);
+        init.machine.run(manifest, around.now);
+        if let Some(Step::Settle(slot)) = plan::settle(&init.local) {
+            self.disk.settle(slot);
+        }
+        self.tested = Some([init.local.a, init.local.b]);
     }
 
     /// The machine restarts by itself, which takes a while.

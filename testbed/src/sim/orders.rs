@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bootd_protocol::once::Once;
 use bootd_protocol::preparation::{
     Command, Decision, Need, Preparations, Progress, Stage, Target, Wish,
 };
@@ -22,6 +23,8 @@ pub struct Orders {
     begun: Duration,
     remembered: BTreeMap<(i64, String), Progress>,
     heard: BTreeMap<String, Duration>,
+    /// In which boot a node had a test.
+    had: BTreeMap<(String, i64), u64>,
     /// Nodes that were told to restart, and the boot in which.
     told: BTreeSet<(String, u64)>,
     /// Nodes that came back from the common restart, not yet looked at, and when it began.
@@ -75,6 +78,26 @@ impl Orders {
     /// Nodes that came back from the common restart, and when that was decided.
     pub fn returned(&mut self) -> Vec<(String, Duration)> {
         std::mem::take(&mut self.returned)
+    }
+
+    /// A node was told to test: each test in one boot of it.
+    pub(super) fn tested(&mut self, node: &str, test: i64, boot: u64) {
+        let before = self.had.insert((node.to_owned(), test), boot);
+        assert!(
+            before.is_none_or(|before| before == boot),
+            "{node} has test {test} in boots {before:?} and {boot}"
+        );
+    }
+
+    /// How often a test was had.
+    #[must_use]
+    pub fn tests_had(&self) -> usize {
+        self.had.len()
+    }
+
+    pub(super) fn had(&self) -> Once {
+        let had = self.had.iter();
+        Once::restored(had.map(|((node, test), boot)| (node.clone(), *test, *boot)))
     }
 
     pub(super) fn restored(&self) -> Preparations {

@@ -48,6 +48,8 @@ pub struct Tally {
     pub edits: u32,
     /// Restarts of the master.
     pub restarts: u32,
+    /// Tests that nodes had.
+    pub tests: u32,
     /// Preparations begun.
     pub preparations: u32,
     /// Nodes that came back from a common restart, having downloaded nothing.
@@ -98,6 +100,7 @@ impl World {
             if self.at_rest() {
                 self.listen();
                 tally.prepared = self.prepared;
+                tally.tests = u32::try_from(self.cluster.orders.tests_had()).unwrap_or(0);
                 return Ok(tally);
             }
             self.step_until(self.now + Duration::from_secs(1));
@@ -231,7 +234,12 @@ impl World {
     }
 
     fn harm(&mut self, tally: &mut Tally) {
-        match self.rng.u8(..12) {
+        match self.rng.u8(..13) {
+            12.. => {
+                let trial = self.rng.choice(&self.releases).map(|it| it.software);
+                self.note("a test for everybody");
+                self.cluster.catalog.trials.extend(trial);
+            }
             10.. => {
                 self.note("all are to be prepared");
                 self.cluster.prepare(self.now);

@@ -273,6 +273,12 @@ impl Preparations {
         runs.then(|| format!("preparation {id}"))
     }
 
+    /// Whether the node is being prepared.
+    #[must_use]
+    pub fn concerns(&self, node: &str) -> bool {
+        self.find(node).is_some()
+    }
+
     fn find(&self, node: &str) -> Option<(i64, &Preparation, &Member)> {
         let id = *self.by_node.get(node)?;
         let preparation = self.all.get(&id)?;

@@ -53,6 +53,8 @@ pub struct Wanted {
     pub manifest: Digest,
     /// Its length in bytes.
     pub size: u32,
+    /// Whether the node runs it from RAM, and its disk stays as it is.
+    pub in_ram: bool,
 }
 
 /// What becomes of a node that has what it should.
@@ -74,6 +76,11 @@ pub trait Wishes {
     /// Whether the node `name`, which asks and has what it should, may run now.
     fn gate(&self, _name: &str, _ask: &Ask, _version: u8) -> Gate {
         Gate::Open
+    }
+
+    /// What the node `name`, which asks, tries in this boot alone.
+    fn trial(&self, _name: &str, _ask: &Ask) -> Option<Wanted> {
+        None
     }
 
     /// What the node `name` hears when it reports.
@@ -330,13 +337,23 @@ impl Master {
         }
         self.admit(&fit, &node, &ask.identity, ask.sequence)?;
         let gate = || wishes.gate(&node.name, &ask, header.version);
-        let verdict = judge(&ask, &node, self.http_port, gate);
-        let verdict = in_version(verdict, header.version);
+        let mut verdict = judge(&ask, &node, self.http_port, gate);
+        if header.version < verdict.action.since() {
+            verdict.action = in_version_1(&ask);
+        }
+        let trial = || wishes.trial(&node.name, &ask);
+        // Only in the place of software of its own.
+        let may_try = header.version >= 2 && ask.manifest != Digest::NONE;
+        if let Some(trial) = may_try.then(trial).flatten() {
+            verdict.action = test(&trial, self.http_port);
+            verdict.reason.clear();
+        }
         self.send(from, header, Kind::Verdict, &verdict.to_body());
         let who = Speaker::of(from, &header, &ask.identity, ask.sequence);
         let wanted = node.wanted.as_ref().ok();
         let fact = Fact::Asked {
-            is_right: wanted.is_some_and(|it| it.manifest == ask.manifest),
+            is_right: wanted.is_some_and(|it| it.manifest == ask.manifest)
+                && !matches!(verdict.action, Action::Test { .. }),
             ask,
             verdict,
         };
@@ -537,6 +554,7 @@ fn fit(node: &KnownNode, identity: &Identity) -> Fit {
 fn judge(ask: &Ask, node: &KnownNode, http_port: u16, gate: impl FnOnce() -> Gate) -> Verdict {
     let has_something = ask.manifest != Digest::NONE;
     let (action, reason) = match &node.wanted {
+        Ok(wanted) if wanted.in_ram => (test(wanted, http_port), String::new()),
         Ok(wanted) if wanted.manifest == ask.manifest => match gate() {
             Gate::Open => (Action::Run, String::new()),
             Gate::Shut(why) => (
@@ -554,7 +572,7 @@ fn judge(ask: &Ask, node: &KnownNode, http_port: u16, gate: impl FnOnce() -> Gat
                 format!("manifest {failed} did not boot here; staying with what runs"),
             )
         }
-        Ok(Wanted { manifest, size }) => {
+        Ok(Wanted { manifest, size, .. }) => {
             let install = Action::Install {
                 manifest: *manifest,
                 size: *size,
@@ -577,13 +595,21 @@ fn judge(ask: &Ask, node: &KnownNode, http_port: u16, gate: impl FnOnce() -> Gat
     }
 }
 
-/// A verdict in words that a node of this version knows: an older one runs what it has.
-fn in_version(verdict: Verdict, version: u8) -> Verdict {
-    if verdict.action.since() <= version {
-        return verdict;
+fn test(wanted: &Wanted, http_port: u16) -> Action {
+    Action::Test {
+        manifest: wanted.manifest,
+        size: wanted.size,
+        http_port,
     }
-    Verdict {
-        action: Action::Run,
-        ..verdict
+}
+
+/// What a node of version 1 does that can neither restart nor test: it runs what it has.
+fn in_version_1(ask: &Ask) -> Action {
+    if ask.manifest == Digest::NONE {
+        Action::Hold {
+            retry_after: HOLD_RETRY_SECS,
+        }
+    } else {
+        Action::Run
     }
 }

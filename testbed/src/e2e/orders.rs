@@ -1,0 +1,129 @@
+//! Orders to many: two nodes are prepared and go together; a test in RAM that is gone after one
+//! restart; a class that runs from RAM.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bootd_protocol::identity::Firmware;
+
+use super::bench::{BOOT_LIMIT, Bench, INSTALL_LIMIT, say};
+use super::main_path;
+use crate::cluster::node::Node;
+use crate::cluster::wait_for;
+use crate::lab::Lab;
+
+/// A node that runs is told of an order within the time between two reports, and some.
+const ORDER_LIMIT: Duration = Duration::from_secs(60);
+
+pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
+    let versions = "UPDATE class_image SET version = '1' WHERE class = 'web';
+        UPDATE class_package SET version = '1.0' WHERE class = 'web' AND package = 'site'";
+    // Nothing to wait for where it is so already.
+    bench.master.sql(versions)?;
+    let mut nodes = [
+        bench.node(lab, "together-bios", Firmware::Bios, 51)?,
+        bench.node(lab, "together-uefi", Firmware::Uefi, 52)?,
+    ];
+    main_path::install(bench, &mut nodes)?;
+    prepare(bench, &mut nodes)?;
+    let [mut bios, uefi] = nodes;
+    drop(uefi);
+    try_once(bench, &mut bios)?;
+    run_from_ram(bench, &mut bios)
+}
+
+/// Another site on another boot image, for both at once.
+fn prepare(bench: &Bench, nodes: &mut [Node]) -> Result<()> {
+    bench.edit(
+        "UPDATE class_image SET version = '2' WHERE class = 'web';
+         UPDATE class_package SET version = '2.0' WHERE class = 'web' AND package = 'site'",
+    )?;
+    let told = bench
+        .master
+        .catalog(&["prepare".as_ref(), "--all".as_ref()])?;
+    say(told.lines().next().unwrap_or_default());
+    for node in nodes.iter_mut() {
+        node.wait_for_line("the master says restart: preparation", ORDER_LIMIT)?;
+    }
+    for node in nodes.iter_mut() {
+        node.wait_for_line("the master says install", BOOT_LIMIT)?;
+        node.wait_for_line("restarting from the local disk", INSTALL_LIMIT)?;
+        node.wait_for_line("the master says hold: preparation", BOOT_LIMIT)?;
+        say(format_args!("{}: ready, and waits", node.name()));
+    }
+    for node in nodes.iter_mut() {
+        node.wait_for_line("all are ready", ORDER_LIMIT)?;
+    }
+    let before = bench.numbers()?;
+    for node in nodes.iter_mut() {
+        node.wait_for_line("verified as", BOOT_LIMIT)?;
+        node.wait_for_line("ready:", BOOT_LIMIT)?;
+        bench.check_page(node, "2.0")?;
+    }
+    let after = bench.numbers()?;
+    ensure!(
+        (after.tftp, after.http) == (before.tftp, before.http),
+        "the boot after a preparation downloads: {before:?} {after:?}"
+    );
+    for node in nodes.iter() {
+        let name = bench.row(node)?.name;
+        wait_for("the preparation is over", Duration::from_secs(10), || {
+            let stage = bench.master.prepared(&name)?;
+            Ok((stage.as_deref() == Some("done")).then_some(()))
+        })?;
+    }
+    say("both restarted together into a warm boot: 0 bytes of TFTP and HTTP");
+    Ok(())
+}
+
+/// The old site for one boot.
+fn try_once(bench: &Bench, node: &mut Node) -> Result<()> {
+    let name = bench.row(node)?.name;
+    bench.edit(&format!(
+        "BEGIN;
+         INSERT INTO test (scope, name) VALUES ('node', '{name}');
+         INSERT INTO test_package SELECT max(id), 'site', '1.0' FROM test;
+         COMMIT"
+    ))?;
+    node.reset()?;
+    node.wait_for_line("the master says test", BOOT_LIMIT)?;
+    let tree = node.wait_for_line("runs class web", BOOT_LIMIT)?;
+    ensure!(tree.contains("in RAM"), "{tree}");
+    node.wait_for_line("ready:", BOOT_LIMIT)?;
+    bench.check_page(node, "1.0")?;
+    let row = bench.row(node)?;
+    ensure!(row.message == "runs from RAM", "{row:?}");
+
+    let before = bench.numbers()?;
+    node.reset()?;
+    node.wait_for_line("verified as", BOOT_LIMIT)?;
+    node.wait_for_line("ready:", BOOT_LIMIT)?;
+    bench.check_page(node, "2.0")?;
+    let after = bench.numbers()?;
+    ensure!(
+        (after.tftp, after.http) == (before.tftp, before.http),
+        "the boot after a test downloads: {before:?} {after:?}"
+    );
+    say("a test ran from RAM, and was gone after one restart");
+    Ok(())
+}
+
+/// A class that runs from RAM, on a machine without a disk.
+fn run_from_ram(bench: &Bench, node: &mut Node) -> Result<()> {
+    bench.edit("UPDATE class SET install = 'test' WHERE name = 'web'")?;
+    // Whoever it was, a machine without a disk has another key each time.
+    let name = bench.row(node)?.name;
+    bench.edit(&format!(
+        "UPDATE node SET public_key = NULL WHERE name = '{name}'"
+    ))?;
+    node.remove_disk();
+    node.power_on(|_| {})?;
+    node.wait_for_line("the master says test", INSTALL_LIMIT)?;
+    node.wait_for_line("ready:", BOOT_LIMIT)?;
+    bench.check_page(node, "2.0")?;
+    let row = bench.row(node)?;
+    row.running.context("the master knows what it runs")?;
+    bench.edit("UPDATE class SET install = 'persist' WHERE name = 'web'")?;
+    say("a machine without a disk runs its class from RAM");
+    Ok(())
+}
