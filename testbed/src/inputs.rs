@@ -17,7 +17,7 @@ const KERNEL_ARM64: &str = "linux-image-cloud-arm64";
 const GRUB_ARM64: &str = "grub-efi-arm64-bin";
 
 /// The programs, and the libraries that they need by their ELF headers.
-const PACKAGES: [&str; 14] = [
+const PACKAGES: [&str; 18] = [
     "busybox-static",
     // The UEFI stub of a unified kernel image.
     "systemd-boot-efi",
@@ -35,6 +35,11 @@ const PACKAGES: [&str; 14] = [
     "libpcre2-8-0",
     "libssl3",
     "zlib1g",
+    // An SSH server, for a class of its own.
+    "dropbear-bin",
+    "libtomcrypt1",
+    "libtommath1",
+    "libgmp10",
     // Also the program loader, ld-linux-x86-64.so.2.
     "libc6",
 ];

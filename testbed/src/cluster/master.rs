@@ -59,18 +59,26 @@ impl Master {
     /// # Errors
     /// `catalog init` or the first edit fails.
     pub fn create(dir: &Path, log: &Path) -> Result<Self> {
-        catalog(&["init".as_ref(), dir.as_os_str()])?;
-        let master = Master {
-            dir: dir.to_owned(),
-            log: log.to_owned(),
-            child: None,
-        };
+        let master = Master::empty(dir, log)?;
         let [a, b, c, _] = GATEWAY.octets();
         master.sql(&format!(
             "INSERT INTO network (name, subnet, pool_first, pool_last)
              VALUES ('lab', '{a}.{b}.{c}.0/{PREFIX_LENGTH}', '{a}.{b}.{c}.100', '{a}.{b}.{c}.199')"
         ))?;
         Ok(master)
+    }
+
+    /// Makes the state directory `dir` with an empty catalog.
+    ///
+    /// # Errors
+    /// `catalog init` fails.
+    pub fn empty(dir: &Path, log: &Path) -> Result<Self> {
+        catalog(&["init".as_ref(), dir.as_os_str()])?;
+        Ok(Master {
+            dir: dir.to_owned(),
+            log: log.to_owned(),
+            child: None,
+        })
     }
 
     /// A master whose state directory `dir` is a copy of `original`, where nobody writes meanwhile.

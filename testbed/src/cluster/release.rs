@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::program;
 use crate::inputs::Packages;
+use crate::lab::{GATEWAY, PREFIX_LENGTH};
 
 /// Where a node with the package `shell` runs what comes by TCP. No class has that package
 /// until a test gives it one.
@@ -92,11 +93,28 @@ impl Workshop {
     /// `catalog compose` refuses.
     pub fn compose(&self, version: Version) -> Result<PathBuf> {
         let name = format!("site{}-image{}", version.site, version.image);
+        self.compose_with(version, &name, text::WEB)
+    }
+
+    /// Composes and signs a release that is all that an empty catalog needs: two classes, their
+    /// rules, and the lab's network. The file.
+    ///
+    /// # Errors
+    /// As [`Workshop::compose`].
+    pub fn compose_cluster(&self) -> Result<PathBuf> {
+        let [a, b, c, _] = GATEWAY.octets();
+        let network = format!(
+            "subnet = \"{a}.{b}.{c}.0/{PREFIX_LENGTH}\"\npool_first = \"{a}.{b}.{c}.100\"\npool_last = \"{a}.{b}.{c}.199\"\n"
+        );
+        self.compose_with(FIRST, "cluster", &format!("{}{network}", text::CLUSTER))
+    }
+
+    fn compose_with(&self, version: Version, name: &str, population: &str) -> Result<PathBuf> {
         let site = self.dir.join(format!("{name}.site"));
         write_site(&site, version.site)?;
         let site = fs::canonicalize(&site)?;
         let toml = self.dir.join(format!("{name}.toml"));
-        let text = text::describe(version, &site, &self.packages)?;
+        let text = text::describe(version, &site, &self.packages, population)?;
         fs::write(&toml, text).with_context(|| format!("write {}", toml.display()))?;
         let output = self.dir.join(format!("{name}.composite"));
         catalog(&[

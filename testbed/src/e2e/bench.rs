@@ -141,15 +141,12 @@ impl Bench {
         })
     }
 
-    /// Where releases are made, for one that was not prepared.
-    pub(super) fn workshop(&self) -> Result<Workshop> {
+    /// Where releases are made, for one that was not prepared and for a master with this state
+    /// directory.
+    pub(super) fn workshop_for(&self, state: &Path) -> Result<Workshop> {
         let prepared = Prepared::below(&self.work_dir);
         let packages = inputs::fetch(&self.work_dir.join("debs"))?;
-        Ok(Workshop::open(
-            &prepared.release,
-            packages,
-            &prepared.master,
-        ))
+        Ok(Workshop::open(&prepared.release, packages, state))
     }
 
     pub(super) fn node(

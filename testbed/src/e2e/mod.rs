@@ -55,7 +55,7 @@ const TESTS: [Test; 8] = [
     ),
     (
         Track::Breadth,
-        "a class with two processor types",
+        "two classes with two processor types",
         processors::run,
     ),
     (

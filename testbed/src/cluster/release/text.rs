@@ -22,6 +22,9 @@ const TOOLS: [&str; 6] = [
 /// What nginx consists of.
 const NGINX: [&str; 5] = ["nginx", "libcrypt1", "libpcre2-8-0", "libssl3", "zlib1g"];
 
+/// What the SSH server consists of, besides what nginx needs, too.
+const SSH: [&str; 4] = ["dropbear-bin", "libtomcrypt1", "libtommath1", "libgmp10"];
+
 /// What is called otherwise on each processor architecture.
 struct Names {
     /// Of its shared libraries' directory.
@@ -48,8 +51,77 @@ const AARCH64: Names = Names {
     init: "target/aarch64-unknown-linux-gnu/init/init",
 };
 
-/// A release for the processors of all these `packages`, with the site in directory `site`.
-pub(super) fn describe(version: Version, site: &Path, packages: &[Packages]) -> Result<String> {
+/// Classes and rules of most tests.
+pub(super) const WEB: &str = r#"
+[[class]]
+name = "web"
+key_policy = "open"
+packages = ["site", "nginx", "base"]
+images = ["debian"]
+comment = "what the test bed runs"
+
+[[rule]]
+name = "everybody"
+action = "enrol"
+class = "web"
+node_prefix = "node-"
+"#;
+
+/// A whole cluster of two classes: machines with Arm processors are the back, all others the front,
+/// which needs something of the back.
+pub(super) const CLUSTER: &str = r#"
+[[package]]
+name = "shop"
+version = "1.4"
+[[package.file]]
+path = "/srv/www/shop.html"
+text = "<html>The shop is open.</html>"
+[[package.relation]]
+kind = "needs"
+relation = "ssh (>= 2022)"
+on_class = "back"
+
+[[package]]
+name = "ssh"
+version = "2019"
+[[package.file]]
+path = "/etc/ssh-is-old"
+text = "an older version, without a program"
+
+[[class]]
+name = "front"
+key_policy = "open"
+packages = ["shop", "site", "nginx", "base"]
+images = ["debian"]
+
+[[class]]
+name = "back"
+key_policy = "open"
+packages = ["ssh=2022", "site", "nginx", "base"]
+images = ["debian"]
+
+[[rule]]
+name = "arm"
+priority = 10
+arch = "aarch64"
+class = "back"
+
+[[rule]]
+name = "others"
+class = "front"
+
+[[network]]
+name = "lab"
+"#;
+
+/// A release for the processors of all these `packages`, with the site in directory `site`, and
+/// with this `population`.
+pub(super) fn describe(
+    version: Version,
+    site: &Path,
+    packages: &[Packages],
+    population: &str,
+) -> Result<String> {
     let mut text = String::new();
     write!(
         text,
@@ -74,18 +146,7 @@ text = "a way in for tests; no class has it by itself\n"
 name = "shell"
 argv = ["/bin/busybox", "nc", "-ll", "-p", "{SHELL_PORT}", "-e", "/bin/sh"]
 
-[[class]]
-name = "web"
-key_policy = "open"
-packages = ["site", "nginx", "base"]
-images = ["debian"]
-comment = "what the test bed runs"
-
-[[rule]]
-name = "everybody"
-action = "enrol"
-class = "web"
-node_prefix = "node-"
+{population}
 "#,
         site_version = version.site,
         image = version.image,
@@ -171,6 +232,18 @@ name = "nginx"
 argv = ["/usr/sbin/nginx"]
 
 [[package]]
+name = "ssh"
+version = "2022"
+debs = [{ssh}]
+include = ["/usr/sbin/dropbear", "/usr/lib/{triplet}/**", "/lib/{triplet}/**"]
+directories = ["/etc/dropbear"]
+
+[[package.process]]
+name = "dropbear"
+argv = ["/usr/sbin/dropbear", "-F", "-E", "-R"]
+readiness = "tcp:22"
+
+[[package]]
 name = "base"
 version = "12"
 debs = [{base}]
@@ -197,6 +270,7 @@ text = "root:x:0:\n"
         grub = grub.join(", "),
         init = init.display(),
         nginx = debs(&NGINX)?,
+        ssh = debs(&SSH)?,
         base = debs(&["busybox-static", "libc6"])?,
     )?;
     Ok(text)
