@@ -73,11 +73,16 @@ impl Served {
         next
     }
 
+    /// What is no other than what the class has anyway is no test.
     fn put_trials(&mut self, snapshot: &Snapshot) {
         for (test, class, arch, firmware) in trials(snapshot) {
-            match manifest_of(snapshot, &with_packages(class, test), arch, firmware) {
+            match manifest_of(snapshot, &with_test(class, test), arch, firmware) {
                 Ok(manifest) => {
                     if let Ok(encoded) = Encoded::new(manifest) {
+                        let usual = self.wanted(&class.name, arch, firmware);
+                        if usual.is_some_and(|it| it.digest == encoded.digest) {
+                            continue;
+                        }
                         let encoded = Arc::new(encoded);
                         let shared = self.by_digest.entry(encoded.digest).or_insert(encoded);
                         let key = (test.id, class.name.clone(), arch, firmware);
@@ -196,9 +201,11 @@ fn trials(snapshot: &Snapshot) -> Vec<(&Test, &Class, Arch, Firmware)> {
     all
 }
 
-/// A class with the packages of a test: in the place of those of the same name, or before all.
-fn with_packages(class: &Class, test: &Test) -> Class {
+/// A class with the boot image and the packages of a test: in the place of those of the same name,
+/// or before all.
+fn with_test(class: &Class, test: &Test) -> Class {
     let mut class = class.clone();
+    class.images.extend(test.images.clone());
     for package in &test.packages {
         match class.packages.iter_mut().find(|it| it.name == package.name) {
             Some(there) => *there = package.clone(),
