@@ -546,9 +546,9 @@ CREATE TABLE preparation_target (
     CONSTRAINT "a class or node has a name, all has none" CHECK ((scope = 'all') = (name = ''))
 ) STRICT, WITHOUT ROWID;
 
--- Try packages once: at the next boot, each node that it names has them in RAM, in the place of, or
--- besides, what its class has. The boot after that is as always. Which node had its test stands in
--- state.db, table node_test.
+-- Try packages, or a boot image, once: at the next boot, each node that it names has them in RAM, in
+-- the place of, or besides, what its class has. The boot after that is as always. Which node had its
+-- test stands in state.db, table node_test.
 --
 --     INSERT INTO test (scope, name) VALUES ('node', 'node-123456');
 --     INSERT INTO test_package VALUES (1, 'site', '2.0');
@@ -556,7 +556,12 @@ CREATE TABLE test (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     scope   TEXT NOT NULL CONSTRAINT "scope is class or node" CHECK (scope IN ('class', 'node')),
     name    TEXT NOT NULL,
-    comment TEXT NOT NULL DEFAULT ''
+    comment TEXT NOT NULL DEFAULT '',
+    -- A boot image; NULL: none but that of the class.
+    image   TEXT,
+    version TEXT,
+    CONSTRAINT "image and version go together: give both or neither"
+        CHECK ((image IS NULL) = (version IS NULL))
 ) STRICT;
 
 CREATE TABLE test_package (
@@ -988,6 +993,9 @@ CREATE TRIGGER test_takes_its_rows AFTER DELETE ON test BEGIN
     DELETE FROM test_package WHERE test = OLD.id;
 END;
 CREATE TRIGGER test_insert BEFORE INSERT ON test BEGIN
+    SELECT RAISE(ABORT, 'no boot image has this name and version: see SELECT name, version, arch FROM boot_image')
+    WHERE NEW.image IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM boot_image WHERE name = NEW.image AND version = NEW.version);
     SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
     WHERE NEW.scope = 'class' AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.name);
     SELECT RAISE(ABORT, 'no node has this name: see SELECT name FROM node')
@@ -1000,6 +1008,9 @@ CREATE TRIGGER test_package_insert BEFORE INSERT ON test_package BEGIN
     WHERE NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package AND version = NEW.version);
 END;
 CREATE TRIGGER test_update BEFORE UPDATE ON test BEGIN
+    SELECT RAISE(ABORT, 'no boot image has this name and version: see SELECT name, version, arch FROM boot_image')
+    WHERE NEW.image IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM boot_image WHERE name = NEW.image AND version = NEW.version);
     SELECT RAISE(ABORT, 'no class has this name: see SELECT name FROM class')
     WHERE NEW.scope = 'class' AND NOT EXISTS (SELECT 1 FROM class WHERE name = NEW.name);
     SELECT RAISE(ABORT, 'no node has this name: see SELECT name FROM node')
@@ -1010,6 +1021,10 @@ CREATE TRIGGER test_package_update BEFORE UPDATE ON test_package BEGIN
     WHERE NOT EXISTS (SELECT 1 FROM test WHERE id = NEW.test);
     SELECT RAISE(ABORT, 'this package has no such version: see SELECT name, version, arch FROM package')
     WHERE NOT EXISTS (SELECT 1 FROM package WHERE name = NEW.package AND version = NEW.version);
+END;
+CREATE TRIGGER boot_image_stays_while_tested BEFORE DELETE ON boot_image
+WHEN EXISTS (SELECT 1 FROM test WHERE image = OLD.name AND version = OLD.version) BEGIN
+    SELECT RAISE(ABORT, 'a test still has this boot image: see SELECT * FROM test, and delete the test first');
 END;
 CREATE TRIGGER package_stays_while_tested BEFORE DELETE ON package
 WHEN EXISTS (SELECT 1 FROM test_package WHERE package = OLD.name AND version = OLD.version)

@@ -281,7 +281,9 @@ fn need(verdict: &Verdict, is_right: bool) -> Option<Need> {
 }
 
 fn wish(preparation: &Preparation, snapshot: &Snapshot, presence: &Presence) -> Wish {
-    let covered = |node: &&Node| preparation.covers.iter().any(|it| it.is(node));
+    // Whom it is for counts when it begins, which one that is decided does not.
+    let open = preparation.decision.is_none();
+    let covered = |node: &&Node| open && preparation.covers.iter().any(|it| it.is(node));
     let target = |node: &Node| {
         let class = snapshot.classes.get(&node.class)?;
         // Those of other classes have nothing to prepare, or wait already.

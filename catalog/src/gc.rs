@@ -47,7 +47,8 @@ const PACKAGES: Kind = Kind {
 
 const IMAGES: Kind = Kind {
     table: "boot_image",
-    listed: "SELECT image, version FROM class_image",
+    listed: "SELECT image, version FROM class_image
+             UNION SELECT image, version FROM test WHERE image IS NOT NULL",
 };
 
 impl Catalog {

@@ -456,15 +456,15 @@ fn make_data(disk: &str, partition: &str) -> Result<(), InstallError> {
     ))
 }
 
-/// A boot image on the data partition.
-struct ImageParts {
+/// A boot image in a file.
+pub(crate) struct ImageParts {
     path: PathBuf,
     digest: Digest,
-    uki: Uki,
+    pub(crate) uki: Uki,
 }
 
 impl ImageParts {
-    fn open(path: PathBuf, image: BlobRef) -> Result<Self, InstallError> {
+    pub(crate) fn open(path: PathBuf, image: BlobRef) -> Result<Self, InstallError> {
         let digest = image.sha256;
         let mut head = Vec::new();
         let limit = u64::try_from(HEAD_LEN).unwrap_or(u64::MAX);
@@ -475,7 +475,7 @@ impl ImageParts {
         Ok(ImageParts { path, digest, uki })
     }
 
-    fn section(&self, section: Section) -> Result<impl Read + use<>, InstallError> {
+    pub(crate) fn section(&self, section: Section) -> Result<impl Read + use<>, InstallError> {
         let open = || {
             let mut file = File::open(&self.path)?;
             file.seek(SeekFrom::Start(section.offset))?;
@@ -487,7 +487,7 @@ impl ImageParts {
         })
     }
 
-    fn text(&self, section: Section) -> Result<String, InstallError> {
+    pub(crate) fn text(&self, section: Section) -> Result<String, InstallError> {
         let mut text = String::new();
         let read = self.section(section)?.read_to_string(&mut text);
         read.map_err(|source| InstallError::ReadImage {

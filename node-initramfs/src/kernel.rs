@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::verify::message::BootedFrom;
 
@@ -11,19 +12,36 @@ use bootd_protocol::verify::message::BootedFrom;
 pub struct CommandLine {
     /// `bootd.slot=a|b`, which the disk's boot loader adds; else the network.
     pub booted_from: BootedFrom,
+    /// `bootd.trial=BOOT,IMAGE`, where init itself has started this kernel for a test: the number of
+    /// this boot, and the boot image that the kernel is of.
+    pub trial: Option<(u64, Digest)>,
 }
 
 impl CommandLine {
     /// Finds our words among the others.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let slot = text
-            .split_ascii_whitespace()
-            .find_map(|it| it.strip_prefix("bootd.slot="));
-        let booted_from = slot
-            .and_then(|it| it.parse().ok())
-            .unwrap_or(BootedFrom::Network);
-        CommandLine { booted_from }
+        let value = |key| {
+            let mut words = text.split_ascii_whitespace();
+            words.find_map(|it| it.strip_prefix(key))
+        };
+        let booted_from = value("bootd.slot=").and_then(|it| it.parse().ok());
+        let trial = value("bootd.trial=").and_then(|it| it.split_once(','));
+        let trial = trial.and_then(|(boot, image)| boot.parse().ok().zip(image.parse().ok()));
+        CommandLine {
+            booted_from: booted_from.unwrap_or(BootedFrom::Network),
+            trial,
+        }
+    }
+
+    /// Our words for the kernel of a test.
+    #[must_use]
+    pub fn for_trial(booted_from: BootedFrom, boot: u64, image: Digest) -> String {
+        let slot = match booted_from {
+            BootedFrom::Network => String::new(),
+            BootedFrom::SlotA | BootedFrom::SlotB => format!(" bootd.slot={booted_from}"),
+        };
+        format!("{slot} bootd.trial={boot},{image}")
     }
 
     /// The running kernel's.
@@ -178,6 +196,17 @@ mod tests {
         );
         assert_eq!(from("console=ttyS0 bootd.slot=c"), BootedFrom::Network);
         assert_eq!(from(""), BootedFrom::Network);
+        let image = Digest::of(b"image");
+        for slot in [BootedFrom::SlotA, BootedFrom::Network] {
+            let words = CommandLine::for_trial(slot, 7, image);
+            let line = CommandLine::parse(&format!("console=ttyS0{words}"));
+            assert_eq!(
+                (line.booted_from, line.trial),
+                (slot, Some((7, image))),
+                "{words}"
+            );
+        }
+        assert_eq!(CommandLine::parse("bootd.trial=x,y").trial, None);
     }
 
     #[test]

@@ -14,6 +14,9 @@ const NEWS_INTERVAL: Duration = Duration::from_millis(400);
 /// How long the last news before a restart may take to arrive.
 const LAST_NEWS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// More datagrams than a node sends before it starts the kernel of a test.
+const AFTER_KEXEC: u32 = 1 << 24;
+
 /// What came of waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -63,6 +66,11 @@ impl Link {
     /// The epoch to remember, once for each new one.
     pub fn take_epoch(&mut self) -> Option<u64> {
         self.epoch.take()
+    }
+
+    /// Goes on counting where the kernel before this one cannot have come to in the same boot.
+    pub fn go_on_counting(&mut self) {
+        self.node.count_from(AFTER_KEXEC);
     }
 
     /// Why the master orders this node to restart, once for each order.

@@ -57,6 +57,15 @@ pub fn restart() -> io::Result<Infallible> {
     Ok(reboot(RebootMode::RB_AUTOBOOT)?)
 }
 
+/// Starts the kernel that was loaded for it, without the firmware.
+///
+/// # Errors
+/// The kernel does not want to.
+pub fn start_loaded_kernel() -> io::Result<Infallible> {
+    nix::unistd::sync();
+    Ok(reboot(RebootMode::RB_KEXEC)?)
+}
+
 /// Tells the kernel and the tree what the network told.
 pub fn configure(hostname: &str, dns: &[Ipv4Addr]) {
     // None of this keeps a node from running.

@@ -193,7 +193,8 @@ pub fn manifest_for(
 
 fn boot_for<'a>(subject: &Subject<'a>, wrong: &mut Wrong<'_>) -> Option<&'a Boot> {
     let arch = subject.arch;
-    let Some(boot) = subject.class.images.get(&arch) else {
+    let tried = subject.test.and_then(|it| it.images.get(&arch));
+    let Some(boot) = tried.or_else(|| subject.class.images.get(&arch)) else {
         wrong.say(format!(
             "it has no boot image for {arch}: insert one into class_image"
         ));

@@ -51,7 +51,12 @@ impl Served {
         Ok(same.map_or_else(|| Arc::new(encoded), Arc::clone))
     }
 
-    pub(super) fn put_trials(&mut self, trials: Trials) {
+    /// What is no other than what somebody has anyway is no test.
+    pub(super) fn put_trials(&mut self, mut trials: Trials) {
+        trials.retain(|(_, who), trial| {
+            let usual = self.all.get(who);
+            usual.is_none_or(|it| it.encoded.digest != trial.digest)
+        });
         for encoded in trials.values() {
             let known = self.by_digest.entry(encoded.digest);
             known.or_insert_with(|| Arc::clone(encoded));

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bootd_protocol::manifest::PackageRef;
+use bootd_protocol::identity::Arch;
+use bootd_protocol::manifest::{Boot, PackageRef};
 use bootd_protocol::preparation::Decision;
 use rusqlite::{Connection, Row};
 
-use super::read::{RowResult, each, good_rows, parsed, row_try};
+use super::read::{RowResult, boot, each, good_rows, parsed, row_try};
 use super::{Node, Problem};
 
 /// Where the nodes of a class install.
@@ -74,6 +75,8 @@ pub struct Test {
     pub covers: Covered,
     /// What it replaces or adds.
     pub packages: Vec<PackageRef>,
+    /// The boot image that it tries, for each architecture that there is a build for.
+    pub images: BTreeMap<Arch, Boot>,
 }
 
 fn covered(scope: &str, name: String) -> Covered {
@@ -107,7 +110,18 @@ pub(super) fn preparations(
     Ok(all)
 }
 
-pub(super) fn tests(db: &Connection) -> rusqlite::Result<Vec<Test>> {
+const IMAGES: &str = "
+    SELECT t.id AS class, i.arch, i.name, i.version,
+           i.uki, u.size AS uki_size, i.efi, e.size AS efi_size,
+           i.bios_boot, b.size AS bios_boot_size, i.bios_core, c.size AS bios_core_size
+    FROM test t
+    JOIN boot_image i ON i.name = t.image AND i.version = t.version
+    LEFT JOIN blob u ON u.sha256 = i.uki
+    LEFT JOIN blob e ON e.sha256 = i.efi
+    LEFT JOIN blob b ON b.sha256 = i.bios_boot
+    LEFT JOIN blob c ON c.sha256 = i.bios_core";
+
+pub(super) fn tests(db: &Connection, problems: &mut Vec<Problem>) -> rusqlite::Result<Vec<Test>> {
     let mut all: BTreeMap<i64, Test> = BTreeMap::new();
     each(db, "SELECT id, scope, name FROM test", |row| {
         let (id, scope): (i64, String) = (row.get(0)?, row.get(1)?);
@@ -115,6 +129,7 @@ pub(super) fn tests(db: &Connection) -> rusqlite::Result<Vec<Test>> {
             id,
             covers: covered(&scope, row.get(2)?),
             packages: Vec::new(),
+            images: BTreeMap::new(),
         };
         all.insert(id, test);
         Ok(())
@@ -129,6 +144,15 @@ pub(super) fn tests(db: &Connection) -> rusqlite::Result<Vec<Test>> {
         }
         Ok(())
     })?;
+    let images = good_rows(db, "boot image of test", IMAGES, problems, |row| {
+        let id: i64 = row.get("class")?;
+        Ok(boot(row)?.map(|(arch, boot)| (id, arch, boot)))
+    })?;
+    for (id, arch, boot) in images {
+        if let Some(test) = all.get_mut(&id) {
+            test.images.insert(arch, boot);
+        }
+    }
     Ok(all.into_values().collect())
 }
 

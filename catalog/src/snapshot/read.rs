@@ -37,7 +37,7 @@ pub(crate) fn snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
             node(row, &mut options, &mut apart)
         })?,
         preparations: orders::preparations(db, &mut problems)?,
-        tests: orders::tests(db)?,
+        tests: orders::tests(db, &mut problems)?,
         ..Snapshot::default()
     };
     snapshot.index();
@@ -245,6 +245,12 @@ const IMAGES: &str = "
     LEFT JOIN blob c ON c.sha256 = i.bios_core";
 
 fn image(row: &Row<'_>) -> rusqlite::Result<RowResult<(String, Arch, Boot)>> {
+    let class = row.get("class")?;
+    Ok(boot(row)?.map(|(arch, boot)| (class, arch, boot)))
+}
+
+/// A boot image with the lengths of its blobs.
+pub(super) fn boot(row: &Row<'_>) -> rusqlite::Result<RowResult<(Arch, Boot)>> {
     let arch: Option<Arch> = row_try!(parsed(row, "arch")?);
     let name: Option<String> = row.get("name")?;
     let uki = row_try!(blob(row, "uki", "uki_size")?);
@@ -262,7 +268,7 @@ fn image(row: &Row<'_>) -> rusqlite::Result<RowResult<(String, Arch, Boot)>> {
             bios_core: row_try!(blob(row, "bios_core", "bios_core_size")?),
         },
     };
-    Ok(Ok((row.get("class")?, arch, boot)))
+    Ok(Ok((arch, boot)))
 }
 
 /// A blob by the columns of its digest and its size.

@@ -99,7 +99,7 @@ fn the_examples_of_orders_work() {
     let snapshot = catalog.snapshot().unwrap();
     assert_eq!(snapshot.problems, []);
     assert_eq!(snapshot.preparations.len(), 2);
-    assert_eq!(snapshot.tests.len(), 1);
+    assert_eq!(snapshot.tests.len(), 2);
     let reset = snapshot.classes["web"].reset.as_ref().unwrap();
     assert_eq!(reset.command[4], "{node}-bmc");
 }

@@ -303,6 +303,18 @@ const REFUSED: &[(&str, &str)] = &[
         "CHECK constraint failed: scope is class or node",
     ),
     (
+        "INSERT INTO test (scope, name, image) VALUES ('node', 'n1', 'old')",
+        "no boot image has this name and version: see SELECT name, version, arch FROM boot_image",
+    ),
+    (
+        "INSERT INTO test (scope, name, version) VALUES ('node', 'n1', '5')",
+        "CHECK constraint failed: image and version go together: give both or neither",
+    ),
+    (
+        "INSERT INTO test (scope, name, image, version) VALUES ('node', 'n1', 'old', '5'); DELETE FROM boot_image WHERE name = 'old'",
+        "a test still has this boot image: see SELECT * FROM test, and delete the test first",
+    ),
+    (
         "INSERT INTO test_package VALUES (1, 'site', '2.0')",
         "no test has this number: insert it first, see SELECT id, comment FROM test",
     ),

@@ -339,6 +339,8 @@ fn a_test_changes_what_its_nodes_try_and_nothing_else() {
     sql(
         &catalog,
         "INSERT INTO test (scope, name) VALUES ('node', 'n1'), ('class', 'idle');
+         INSERT INTO test (scope, name, image, version)
+             VALUES ('node', 'n1', 'old', '5'), ('class', 'web', 'debian', '6.1');
          INSERT INTO test_package VALUES (1, 'site', '2.0'), (1, 'spare', '1'), (2, 'site', '2.0');",
     );
     let snapshot = catalog.snapshot().unwrap();
@@ -359,6 +361,24 @@ fn a_test_changes_what_its_nodes_try_and_nothing_else() {
     assert_eq!(packages(trial), ["spare 1", "site 2.0", "base 1"]);
     assert!(served.manifest(trial.digest).is_some());
     assert!(served.every().any(|it| it.digest == trial.digest));
+    let image = served.trial(3, "web", "n1", Arch::X86_64, Firmware::Uefi);
+    let image = &image.unwrap().head;
+    assert_eq!(
+        (image.boot.name.as_str(), image.boot.version.as_str()),
+        ("old", "5")
+    );
+    assert_eq!(image.packages, usual.head.packages);
+    // It has no loader for BIOS, and what the class has anyway is no test.
+    assert!(
+        served
+            .trial(3, "web", "n1", Arch::X86_64, Firmware::Bios)
+            .is_none()
+    );
+    assert!(
+        served
+            .trial(4, "web", "n1", Arch::X86_64, Firmware::Uefi)
+            .is_none()
+    );
     // Class idle has no boot image, and so no machine to try anything.
     assert!(
         served

@@ -118,6 +118,11 @@ impl Boot {
     /// Gives this boot its number. It should be on the disk before it is said; a full disk keeps
     /// it from there, but no node from running.
     pub(super) fn count_boot(&self, found: &mut Found) {
+        if let Some((boot, _)) = self.trial {
+            // The kernel before this one has counted it.
+            found.memory.boot = boot;
+            return;
+        }
         found.memory.boot = boot_number(found.memory.boot);
         if let Some(disk) = &found.installed {
             self.remember(&disk.store, &found.memory);

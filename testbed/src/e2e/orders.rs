@@ -1,5 +1,5 @@
-//! Orders to many: two nodes are prepared and go together; a test in RAM that is gone after one
-//! restart; a class that runs from RAM.
+//! Orders to many: two nodes are prepared and go together; tests in RAM, of a package and of a boot
+//! image, that are gone after one restart; a class that runs from RAM.
 
 use std::time::Duration;
 
@@ -26,9 +26,12 @@ pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
     ];
     main_path::install(bench, &mut nodes)?;
     prepare(bench, &mut nodes)?;
+    try_once(bench, &mut nodes[0])?;
+    for node in &mut nodes {
+        try_image_once(bench, node)?;
+    }
     let [mut bios, uefi] = nodes;
     drop(uefi);
-    try_once(bench, &mut bios)?;
     run_from_ram(bench, &mut bios)
 }
 
@@ -105,6 +108,38 @@ fn try_once(bench: &Bench, node: &mut Node) -> Result<()> {
         "the boot after a test downloads: {before:?} {after:?}"
     );
     say("a test ran from RAM, and was gone after one restart");
+    Ok(())
+}
+
+/// The old boot image for one boot: init starts its kernel by itself.
+fn try_image_once(bench: &Bench, node: &mut Node) -> Result<()> {
+    let name = bench.row(node)?.name;
+    bench.edit(&format!(
+        "INSERT INTO test (scope, name, image, version) VALUES ('node', '{name}', 'debian', '1')"
+    ))?;
+    node.reset()?;
+    node.wait_for_line("starts boot image debian 1 from RAM", BOOT_LIMIT)?;
+    node.wait_for_line("the master says test", BOOT_LIMIT)?;
+    let tree = node.wait_for_line("runs class web", BOOT_LIMIT)?;
+    ensure!(tree.contains("in RAM"), "{tree}");
+    node.wait_for_line("ready:", BOOT_LIMIT)?;
+    bench.check_page(node, "2.0")?;
+
+    let before = bench.numbers()?;
+    node.reset()?;
+    node.wait_for_line("verified as", BOOT_LIMIT)?;
+    node.wait_for_line("ready:", BOOT_LIMIT)?;
+    let row = bench.row(node)?;
+    ensure!(row.message == "booted from slot b", "{row:?}");
+    let after = bench.numbers()?;
+    ensure!(
+        (after.tftp, after.http) == (before.tftp, before.http),
+        "the boot after a test downloads: {before:?} {after:?}"
+    );
+    say(format_args!(
+        "{}: another boot image ran from RAM, and was gone after one restart",
+        node.name()
+    ));
     Ok(())
 }
 

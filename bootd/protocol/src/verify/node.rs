@@ -123,6 +123,11 @@ impl Node {
         }
     }
 
+    /// Goes on counting datagrams after this number: another program of this boot has counted before.
+    pub fn count_from(&mut self, datagrams: u32) {
+        self.datagrams = datagrams;
+    }
+
     /// Begins to ask; a question that is open is dropped for this one.
     pub fn ask(&mut self, question: Question, now: Duration) {
         let nonce = self.next_nonce();
