@@ -21,6 +21,7 @@ impl Rounds {
     /// Goes on for ever; `pulse` is the sign of life.
     pub fn run(self, pulse: &Pulse) {
         let mut generation = None;
+        let mut looked_abroad = true;
         loop {
             pulse.beat();
             let view = self.desired.view();
@@ -31,6 +32,11 @@ impl Rounds {
             }
             let missing = self.presence.tick(Instant::now());
             self.orders.tick(&missing);
+            // Once more after the last such package has gone.
+            if view.served.looks_abroad() || looked_abroad {
+                self.presence.compare(&view);
+            }
+            looked_abroad = view.served.looks_abroad();
             std::thread::sleep(BEAT_INTERVAL / 2);
         }
     }

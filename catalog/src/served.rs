@@ -12,6 +12,7 @@ use bootd_protocol::identity::{Arch, Firmware};
 use bootd_protocol::manifest::{Manifest, ManifestError, PackageRef};
 
 use self::abroad::Abroad;
+pub use self::abroad::Running;
 use crate::select::{Selection, Subject, select};
 use crate::snapshot::{Class, Node, Problem, Scope, Snapshot};
 
@@ -85,9 +86,10 @@ pub struct Served {
     by_digest: HashMap<Digest, Arc<Encoded>>,
     /// What everybody had before what is in force: nodes that still have it are told the
     /// difference.
-    former: BTreeMap<Who, Arc<Encoded>>,
+    former: BTreeMap<Who, Entry>,
     /// What tests make of lists, by the test's number.
     trials: HashMap<(i64, Who), Arc<Encoded>>,
+    looks_abroad: bool,
     problems: Vec<Problem>,
     notes: Vec<Problem>,
     all: BTreeMap<Who, Entry>,
@@ -146,12 +148,12 @@ impl Served {
         next
     }
 
-    fn next_former(&self, entries: &BTreeMap<Who, Entry>) -> BTreeMap<Who, Arc<Encoded>> {
+    fn next_former(&self, entries: &BTreeMap<Who, Entry>) -> BTreeMap<Who, Entry> {
         let former = entries.iter().filter_map(|(who, entry)| {
-            let last = self.all.get(who).map(|it| &it.encoded);
-            let replaced = last.filter(|it| it.digest != entry.encoded.digest);
+            let last = self.all.get(who);
+            let replaced = last.filter(|it| it.encoded.digest != entry.encoded.digest);
             let former = replaced.or_else(|| self.former.get(who))?;
-            Some((who.clone(), Arc::clone(former)))
+            Some((who.clone(), former.clone()))
         });
         former.collect()
     }
@@ -189,6 +191,7 @@ impl Served {
                 .insert((who.arch, who.firmware), Arc::clone(shared));
             notes.extend(entry.notes.iter().cloned());
         }
+        served.looks_abroad = entries.values().any(|it| it.abroad.says_anything());
         served.notes = notes.into_iter().collect();
         served.all = entries;
         served
@@ -217,12 +220,19 @@ impl Served {
     /// The manifest with this digest, if somebody had it before what is in force now.
     #[must_use]
     pub fn former(&self, digest: Digest) -> Option<&Arc<Encoded>> {
-        self.former.values().find(|it| it.digest == digest)
+        let mut former = self.former.values().map(|it| &it.encoded);
+        former.find(|it| it.digest == digest)
     }
 
     /// Everybody who has a manifest, in order.
     pub fn all(&self) -> impl Iterator<Item = (&Who, &Arc<Encoded>)> {
         self.all.iter().map(|(who, entry)| (who, &entry.encoded))
+    }
+
+    /// Whether a package in force says anything about the nodes of other classes.
+    #[must_use]
+    pub fn looks_abroad(&self) -> bool {
+        self.looks_abroad
     }
 
     /// Every manifest that may be asked for.

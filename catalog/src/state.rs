@@ -76,6 +76,8 @@ pub struct NodeState {
     pub message: String,
     /// A key that waits for approval.
     pub offered_key: Option<PublicKey>,
+    /// What its packages need of the nodes of other classes, and these do not run; in words.
+    pub unmet: String,
     /// Its class; `None` where the catalog has no such node.
     pub class: Option<String>,
     /// Whether it is there.

@@ -30,6 +30,8 @@ CREATE TABLE node_state (
     message         TEXT NOT NULL DEFAULT '',
     -- A key that waits for `catalog approve NODE`.
     offered_key     TEXT,
+    -- What its packages need of the nodes of other classes, and these do not run; '' where all holds.
+    unmet           TEXT NOT NULL DEFAULT '',
     -- Its class, as the catalog has it; NULL: the catalog has no node of this name any more.
     class           TEXT,
     -- present, absent (three of its reports are missing), or unknown: the init of its boot image
@@ -175,7 +177,7 @@ SELECT n.node AS name, n.class, n.presence, n.stage,
                  AND (w.image, w.image_version) <> (r.image, r.image_version)
            ) AS d), 'other files or settings')
        END AS differs,
-       n.message
+       n.unmet, n.message
 FROM node_state AS n WHERE n.class IS NOT NULL ORDER BY n.node;
 
 CREATE VIEW nodes_now AS

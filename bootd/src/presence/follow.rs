@@ -4,8 +4,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bootd_protocol::verify::message::REPORT_SECS;
-use catalog::served::Encoded;
+use catalog::served::{Encoded, Running};
 use catalog::state::{Contents, NodeState, Presence as There, Record};
+
+use tracing::warn;
 
 use super::{Presence, lock};
 use crate::desired::View;
@@ -51,6 +53,35 @@ impl Presence {
         self.interval
             .store(interval(nodes.values().filter(reporting).count()), Relaxed);
         missing
+    }
+
+    /// Tells what nodes need of others by what all of them run now. To be called once a second.
+    pub fn compare(&self, view: &View) {
+        let mut nodes = lock(&self.nodes);
+        let there = nodes.values().filter(|it| it.presence != There::Absent);
+        let mut running = Running::new();
+        for state in there {
+            if let (Some(class), Some(digest)) = (&state.class, state.running) {
+                let of_class = running.entry(class.clone()).or_default();
+                of_class.entry(digest).or_default().push(state.node.clone());
+            }
+        }
+        let mut unmet = view.served.unmet(&running);
+        for state in nodes.values_mut() {
+            let text = unmet.remove(&state.node).unwrap_or_default();
+            if state.unmet == text {
+                continue;
+            }
+            let event = match text.is_empty() {
+                true => "what it needs of others is there again",
+                false => &text,
+            };
+            warn!("node {}: {event}", state.node);
+            self.recorder
+                .event(Some(&state.node), "dependency", event.to_owned());
+            state.unmet = text;
+            self.recorder.record(Record::Node(Box::new(state.clone())));
+        }
     }
 
     fn missing(&self, now: Instant) -> Vec<String> {

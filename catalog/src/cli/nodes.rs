@@ -116,7 +116,10 @@ fn row(joined: &Joined<'_>, now: i64) -> [String; 10] {
         ),
         text(&|state| state.address.map(|ip| ip.to_string()).unwrap_or_default()),
         key(joined.node, state).to_owned(),
-        text(&|state| state.message.clone()),
+        text(&|state| match state.unmet.as_str() {
+            "" => state.message.clone(),
+            unmet => unmet.to_owned(),
+        }),
     ]
 }
 
@@ -179,6 +182,7 @@ fn as_value(joined: &Joined<'_>, now: i64) -> Value {
         "running_packages": joined.status.packages,
         "differs": joined.status.differs,
         "packages": joined.wanted.map(|wanted| &wanted.head.packages),
+        "unmet": state.map(|state| &state.unmet),
         "message": state.map(|state| &state.message),
     })
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware};
 
-use super::{Entry, Who};
+use super::{Entry, Served, Who};
 use crate::relation::Relation;
 use crate::select::Selection;
 use crate::snapshot::{Problem, RelationKind, Scope};
@@ -50,6 +51,10 @@ impl Abroad {
             }
         }
         abroad
+    }
+
+    pub(super) fn says_anything(&self) -> bool {
+        !self.says.is_empty()
     }
 
     fn satisfies(&self, relation: &Relation) -> bool {
@@ -201,5 +206,57 @@ fn scope(who: &Who) -> Scope {
             class: who.class.clone(),
             arch: who.arch,
         },
+    }
+}
+
+/// Which nodes run which manifest: names by digest, by class.
+pub type Running = BTreeMap<String, BTreeMap<Digest, Vec<String>>>;
+
+impl Served {
+    /// What nodes need of others by what all of them run now, whatever they should: in words, by
+    /// node. Manifests that were in force long ago say nothing.
+    #[must_use]
+    pub fn unmet(&self, running: &Running) -> BTreeMap<String, String> {
+        let known = self.all.values().chain(self.former.values());
+        let known: BTreeMap<Digest, &Abroad> = known
+            .map(|it| (it.encoded.digest, it.abroad.as_ref()))
+            .collect();
+        let mut unmet = BTreeMap::new();
+        for (class, manifests) in running {
+            for (digest, nodes) in manifests {
+                let says = known.get(digest).map_or(&[][..], |it| &it.says);
+                let texts = says
+                    .iter()
+                    .filter_map(|it| it.unmet(class, running, &known));
+                let text = texts.collect::<Vec<_>>().join("; ");
+                if !text.is_empty() {
+                    unmet.extend(nodes.iter().map(|node| (node.clone(), text.clone())));
+                }
+            }
+        }
+        unmet
+    }
+}
+
+impl Says {
+    /// The first node of the class it is about that does not run what it should.
+    fn unmet(
+        &self,
+        class: &str,
+        running: &Running,
+        known: &BTreeMap<Digest, &Abroad>,
+    ) -> Option<String> {
+        let mut others = running.get(&self.class)?.iter();
+        let (others, abroad) = others.find_map(|(digest, nodes)| {
+            let abroad = known.get(digest)?;
+            (!self.holds(abroad)).then_some((nodes, abroad))
+        })?;
+        let more = match others.len() {
+            0 | 1 => String::new(),
+            many => format!(" (and {} more)", many - 1),
+        };
+        let instead = abroad.instead(&self.relation).replacen("has", "runs", 1);
+        let name = others.first().map_or("?", String::as_str);
+        Some(self.complaint(class, &format!("but node {name}{more} {instead}")))
     }
 }

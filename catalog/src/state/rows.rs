@@ -34,6 +34,7 @@ impl StateStore {
                 progress_total: unsigned(row, "progress_total")?,
                 message: row.get("message")?,
                 offered_key: key(row, "offered_key")?,
+                unmet: row.get("unmet")?,
                 class: row.get("class")?,
                 presence: Presence::named(&row.get::<_, String>("presence")?),
                 presence_since_ms: row.get("presence_since_ms")?,
@@ -119,9 +120,9 @@ pub(super) fn write_node(transaction: &Transaction<'_>, state: &NodeState) -> ru
             "INSERT OR REPLACE INTO node_state (node, mac, address, arch, firmware, stage,
                  stage_since_ms, last_seen_ms, running, wanted, failed, progress_done,
                  progress_total, message, offered_key, from_disk, class, presence,
-                 presence_since_ms, report_seconds)
+                 presence_since_ms, report_seconds, unmet)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                 ?17, ?18, ?19, ?20)",
+                 ?17, ?18, ?19, ?20, ?21)",
         )?
         .execute(params![
             state.node,
@@ -144,6 +145,7 @@ pub(super) fn write_node(transaction: &Transaction<'_>, state: &NodeState) -> ru
             state.presence.name(),
             state.presence_since_ms,
             state.report_seconds,
+            state.unmet,
         ])
         .map(|_| ())
 }

@@ -22,6 +22,7 @@ fn node() -> NodeState {
         progress_total: 10,
         message: "well".into(),
         offered_key: Some([7; 32]),
+        unmet: "db (>= 2)".into(),
         class: Some("web".into()),
         presence: Presence::Present,
         presence_since_ms: 3,

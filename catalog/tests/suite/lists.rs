@@ -5,7 +5,7 @@ use bootd_protocol::identity::{Arch, Firmware};
 use bootd_protocol::manifest::Manifest;
 use catalog::Catalog;
 use catalog::select::{Selection, Subject, select};
-use catalog::served::Served;
+use catalog::served::{Running, Served};
 use catalog::snapshot::Snapshot;
 
 const X86: Arch = Arch::X86_64;
@@ -443,4 +443,39 @@ fn a_node_apart_counts_for_its_class() {
     let second = first.next(&good, &catalog.snapshot().unwrap());
     let text = second.problems()[0].to_string();
     assert!(text.contains("but node db1 on x86_64 has db 1"), "{text}");
+}
+
+#[test]
+fn what_nodes_run_is_checked_too() {
+    let (_dir, catalog) = two_classes();
+    let old = catalog.snapshot().unwrap();
+    let first = Served::first(&old);
+    let digest = |served: &Served, class| {
+        let wanted = served.wanted(class, None, X86, Firmware::Uefi);
+        wanted.unwrap().digest
+    };
+    // Both go on to something else: those of class back do not run it yet.
+    sql(
+        &catalog,
+        "INSERT INTO package (name, version, arch) VALUES ('db', '3', 'all');
+         UPDATE class_package SET version = '3' WHERE class = 'back';
+         UPDATE package_relation SET relation = 'db (>= 3)';",
+    );
+    let second = first.next(&old, &catalog.snapshot().unwrap());
+    assert_eq!(second.problems(), []);
+    assert!(second.looks_abroad());
+    let runs = |back: bootd_protocol::digest::Digest| -> Running {
+        let names = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect();
+        Running::from([
+            (
+                "web".into(),
+                [(digest(&second, "web"), names(&["n1"]))].into(),
+            ),
+            ("back".into(), [(back, names(&["db1", "db2"]))].into()),
+        ])
+    };
+    let unmet = second.unmet(&runs(digest(&first, "back")));
+    let expected = "package site 1.0 of class web needs db (>= 3) on class back (table package_relation), but node db1 (and 1 more) runs db 2.1";
+    assert_eq!(unmet, [("n1".to_owned(), expected.to_owned())].into());
+    assert_eq!(second.unmet(&runs(digest(&second, "back"))), [].into());
 }
