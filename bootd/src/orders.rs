@@ -1,6 +1,9 @@
 //! The edge of orders to many: what the catalog wishes and what nodes say goes into the machine of
 //! preparations, and what it wants done is done.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -302,29 +305,5 @@ fn wish(preparation: &Preparation, snapshot: &Snapshot, presence: &Presence) -> 
             .filter(covered)
             .filter_map(target)
             .collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_filled_in_or_not_run() {
-        let command = ["/bin/x", "{node}-bmc", "{mac}", "{nodes}"].map(str::to_owned);
-        let known = [
-            ("{node}", Some("n1".to_owned())),
-            ("{mac}", Some("02:00:00:00:00:01".to_owned())),
-            ("{address}", None),
-        ];
-        assert_eq!(
-            filled(&command, &known).unwrap(),
-            ["/bin/x", "n1-bmc", "02:00:00:00:00:01", "{nodes}"]
-        );
-        let command = ["/bin/x".to_owned(), "{address}".to_owned()];
-        assert_eq!(
-            filled(&command, &known).unwrap_err(),
-            "{address} of this node is not known"
-        );
     }
 }

@@ -169,7 +169,7 @@ pub(crate) fn node(data: &[u8]) {
         match how & 7 {
             0 => node.ask(question(), now),
             1 => node.report(news(), now),
-            3 => node.run(Digest::of(b"manifest"), now),
+            7 => node.run(Digest::of(b"manifest"), now),
             2 => {
                 let _ = node.handle_datagram(input.piece(), now);
             }

@@ -293,7 +293,7 @@ fn tftp_fetch() -> Vec<Seed> {
 fn verify() -> Vec<Seed> {
     let golden = |name: &str| {
         from_hex(&repository(&format!(
-            "bootd/protocol/tests/golden/verify-v1/{name}.hex"
+            "bootd/protocol/tests/golden/{name}.hex"
         )))
     };
     let body = |datagram: &[u8]| {
@@ -302,7 +302,7 @@ fn verify() -> Vec<Seed> {
     };
     let mut seeds = Vec::new();
     for name in ["ask", "report"] {
-        let datagram = golden(name);
+        let datagram = golden(&format!("verify-v1/{name}"));
         let signed = if name == "ask" { 1 } else { 3 };
         let raw = [vec![0], piece(&datagram)].concat();
         seeds.push(("verify_master", name.to_owned(), raw));
@@ -324,8 +324,15 @@ fn verify() -> Vec<Seed> {
             seeds.push(("verify_master", format!("{name}-of-{who}"), twice));
         }
     }
-    for name in ["verdict-run", "verdict-install", "verdict-hold", "receipt"] {
-        let datagram = golden(name);
+    for name in [
+        "verdict-run",
+        "verdict-install",
+        "verdict-hold",
+        "verdict-restart",
+        "verdict-test",
+        "receipt",
+    ] {
+        let datagram = golden(&format!("verify-v2/{name}"));
         let how = if name == "receipt" { 8 } else { 0 };
         let asked = if name == "receipt" { 1 } else { 0 };
         let signed = [vec![3 | how | 16, 1], piece(&body(&datagram))].concat();
@@ -341,6 +348,18 @@ fn verify() -> Vec<Seed> {
         ];
         seeds.push(("verify_node", name.to_owned(), steps.concat()));
     }
+    // It runs; its reports are answered: go on, restart.
+    let answered = |name: &str| {
+        let datagram = golden(&format!("verify-v2/{name}"));
+        [vec![3 | 8 | 16, 101], piece(&body(&datagram))].concat()
+    };
+    let beats = [
+        vec![7, 0],
+        answered("receipt"),
+        answered("receipt"),
+        answered("receipt-restart"),
+    ];
+    seeds.push(("verify_node", "beats".to_owned(), beats.concat()));
     let silent = vec![0, 0, 1, 0].into_iter().chain([2, 60, 0, 0].repeat(12));
     seeds.push(("verify_node", "silent".to_owned(), silent.collect()));
     seeds
