@@ -8,6 +8,8 @@ use catalog::state::StateStore;
 
 const OPERATING: &str = include_str!("../../../docs/operating.md");
 
+const PACKAGES: &str = include_str!("../../../docs/packages.md");
+
 /// The shell commands of one section, without the marks around them.
 fn commands(section: &str) -> Vec<&'static str> {
     let (_, text) = OPERATING.split_once(&format!("\n## {section}\n")).unwrap();
@@ -102,4 +104,43 @@ fn the_examples_of_orders_work() {
     assert_eq!(snapshot.tests.len(), 2);
     let reset = snapshot.classes["web"].reset.as_ref().unwrap();
     assert_eq!(reset.command[4], "{node}-bmc");
+}
+
+#[test]
+fn the_examples_of_packages_work() {
+    let (dir, catalog) = catalog();
+    let program = Path::new(env!("CARGO_BIN_EXE_catalog"));
+    let path = format!(
+        "{}:{}",
+        program.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let blocks = PACKAGES.split("```sh\n").skip(1);
+    let blocks: Vec<&str> = blocks.map(|it| it.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 5, "{blocks:?}");
+    let mut told = String::new();
+    for block in blocks {
+        let output = Command::new("sh")
+            .args(["-euc", block])
+            .current_dir(dir.path())
+            .env("PATH", &path)
+            .env("BOOTD_DIR", dir.path())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && error.is_empty(),
+            "{block}{error}"
+        );
+        told += &String::from_utf8(output.stdout).unwrap();
+    }
+    for expected in [
+        "class, placed by what it needs",
+        "Without spare 1: the node's row says so (table node_package).",
+        "class web: site 2.0 -> 1.0",
+        "node n1: site 1.0 -> 2.0",
+    ] {
+        assert!(told.contains(expected), "{expected}\n{told}");
+    }
+    assert_eq!(catalog.snapshot().unwrap().problems, []);
 }
