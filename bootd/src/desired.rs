@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bootd_protocol::identity::Mac;
 use catalog::served::Served;
-use catalog::snapshot::{Action, Node, Rule, Snapshot};
+use catalog::snapshot::{Action, Rule, Snapshot};
 use catalog::{Catalog, Error};
 use tracing::{error, info, warn};
 
@@ -31,11 +31,11 @@ pub struct View {
     pub reasons: Reasons,
 }
 
-/// Why machines get what they get, in words: written once for each row, not for each packet.
+/// Why machines get what they get, in words: written once for each class and rule, not for each packet.
 #[derive(Debug, Default)]
 pub struct Reasons {
-    /// By name of the node.
-    pub nodes: HashMap<String, Arc<str>>,
+    /// By name of the class that nodes are of.
+    pub classes: HashMap<String, Arc<str>>,
     /// By name of the rule that takes them in.
     pub rules: HashMap<String, Arc<str>>,
     /// For machines that no rule takes in.
@@ -44,10 +44,7 @@ pub struct Reasons {
 
 impl Reasons {
     fn new(snapshot: &Snapshot) -> Self {
-        let node = |node: &Node| {
-            let reason = format!("node {} of class {}", node.name, node.class);
-            (node.name.clone(), reason.into())
-        };
+        let class = |class: &String| (class.clone(), format!("a node of class {class}").into());
         let rule = |rule: &Rule| match &rule.action {
             Action::Enrol { class } | Action::Hold { class } => {
                 let reason = format!("rule {} takes it into class {class}", rule.name);
@@ -56,7 +53,7 @@ impl Reasons {
             Action::Ignore => None,
         };
         Reasons {
-            nodes: snapshot.nodes.iter().map(node).collect(),
+            classes: snapshot.classes.keys().map(class).collect(),
             rules: snapshot.rules.iter().filter_map(rule).collect(),
             stranger: "no rule takes it in".into(),
         }

@@ -18,10 +18,11 @@ use bootd_protocol::verify::master::{Fact, Observation};
 use bootd_protocol::verify::message::{
     Action, Ask, BootedFrom, Identity, REPORT_SECS, Report, Stage, Verdict,
 };
-use catalog::state::{NodeState, Presence as There, Record};
+use catalog::state::{NodeState, Presence as There, Record, UNSEEN};
 
 use self::patience::Patience;
 
+use self::follow::Unseen;
 use crate::recorder::{Recorder, unix_ms};
 
 /// What DHCP saw.
@@ -54,6 +55,8 @@ const ONE_START: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Presence {
     nodes: Arc<Mutex<HashMap<String, NodeState>>>,
+    /// Nodes of the catalog that were never heard of: in a large cluster that is begun, most.
+    unseen: Arc<Mutex<HashMap<String, Unseen>>>,
     /// How often each was sent to its disk since it was last heard of from there, and when last.
     sent_to_disk: Arc<Mutex<HashMap<String, (u32, Instant)>>>,
     /// When a node counts as absent unless it is heard of before.
@@ -73,12 +76,13 @@ impl Presence {
         let until = Instant::now() + patience::BOOTING;
         let there = earlier.iter().filter(|it| it.presence == There::Present);
         let deadlines = there.map(|it| (it.node.clone(), until)).collect();
-        let nodes = earlier
-            .into_iter()
-            .map(|it| (it.node.clone(), it))
-            .collect();
+        let (unseen, seen): (Vec<_>, Vec<_>) =
+            earlier.into_iter().partition(|it| it.stage == UNSEEN);
+        let nodes = seen.into_iter().map(|it| (it.node.clone(), it)).collect();
+        let unseen = unseen.into_iter().map(Unseen::restored).collect();
         Presence {
             nodes: Arc::new(Mutex::new(nodes)),
+            unseen: Arc::new(Mutex::new(unseen)),
             sent_to_disk: Arc::default(),
             deadlines: Arc::new(Mutex::new(deadlines)),
             heard: Arc::default(),
@@ -116,9 +120,14 @@ impl Presence {
 
     fn update(&self, node: &str, patience: Patience, change: impl FnOnce(&mut NodeState)) {
         let mut nodes = lock(&self.nodes);
-        let state = nodes.entry(node.to_owned()).or_insert_with(|| NodeState {
-            node: node.to_owned(),
-            ..NodeState::default()
+        let state = nodes.entry(node.to_owned()).or_insert_with(|| {
+            let unseen = lock(&self.unseen).remove(node);
+            NodeState {
+                node: node.to_owned(),
+                class: unseen.as_ref().map(|it| it.class.as_ref().to_owned()),
+                wanted: unseen.and_then(|it| it.wanted),
+                ..NodeState::default()
+            }
         });
         let before = state.clone();
         change(state);
@@ -169,6 +178,11 @@ impl Presence {
     pub fn stages(&self) -> BTreeMap<String, u64> {
         let nodes = lock(&self.nodes);
         let mut stages = BTreeMap::new();
+        let unseen = lock(&self.unseen).len();
+        if unseen > 0 {
+            let unseen = u64::try_from(unseen).unwrap_or(u64::MAX);
+            stages.insert(UNSEEN.to_owned(), unseen);
+        }
         for node in nodes.values() {
             *stages.entry(node.stage.clone()).or_default() += 1;
         }

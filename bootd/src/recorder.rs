@@ -43,6 +43,7 @@ impl Letter {
                 Record::Node(_)
                 | Record::Replay(_)
                 | Record::Counter(..)
+                | Record::Wished(..)
                 | Record::InForce(..)
                 | Record::Prepared(_)
                 | Record::Tested(_),

@@ -125,7 +125,7 @@ impl View {
 
     /// In words: why a node gets what its class has.
     fn node_reason(&self, node: &Node) -> Arc<str> {
-        let known = self.reasons.nodes.get(&node.name);
+        let known = self.reasons.classes.get(&node.class);
         known.map_or_else(|| "".into(), Arc::clone)
     }
 

@@ -5,6 +5,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac};
@@ -224,6 +225,9 @@ pub enum Record {
     Replay(KeyReplay),
     /// A counter's value.
     Counter(&'static str, u64),
+    /// What the catalog wishes of nodes, and the time in Unix milliseconds. A node that has no row yet
+    /// gets one, at stage [`UNSEEN`].
+    Wished(Vec<Wished>, i64),
     /// The manifests that are in force now, and the time in Unix milliseconds. What nobody names
     /// and was in force long ago goes.
     InForce(Vec<Contents>, i64),
@@ -231,6 +235,20 @@ pub enum Record {
     Prepared(Progress),
     /// A node has a test in this boot.
     Tested(NodeTest),
+}
+
+/// The stage of a node that was never heard of.
+pub const UNSEEN: &str = "unseen";
+
+/// What the catalog wishes of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wished {
+    /// The node.
+    pub node: String,
+    /// Its class; `None`: the catalog has no such node any more.
+    pub class: Option<Arc<str>>,
+    /// The manifest that it should have.
+    pub wanted: Option<Digest>,
 }
 
 /// That a node had a test.
@@ -436,6 +454,7 @@ fn write_record(transaction: &Transaction<'_>, record: &Record) -> rusqlite::Res
             "INSERT OR REPLACE INTO counter (name, value) VALUES (?1, ?2)",
             params![name, number(*value)],
         ),
+        Record::Wished(wishes, now) => rows::write_wishes(transaction, wishes, *now),
         Record::InForce(contents, now) => contents::write(transaction, contents, *now),
         Record::Prepared(progress) => orders::write_progress(transaction, progress),
         Record::Tested(test) => orders::write_test(transaction, test),

@@ -1,11 +1,15 @@
 //! What is looked at once a second: who is missing, and what is wanted of whom.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use bootd_protocol::digest::Digest;
 use bootd_protocol::verify::message::REPORT_SECS;
 use catalog::served::{Encoded, Running};
-use catalog::state::{Contents, NodeState, Presence as There, Record};
+use catalog::snapshot::Node;
+use catalog::state::{Contents, NodeState, Presence as There, Record, Wished};
 
 use tracing::warn;
 
@@ -15,8 +19,8 @@ use crate::recorder::unix_ms;
 
 /// So many reports come in a second at most, however many nodes there are.
 const REPORTS_PER_SECOND: usize = 200;
-/// The stage of a node that was never heard of.
-const UNSEEN: &str = "unseen";
+/// Wishes that are written at once.
+const WISHES_PER_RECORD: usize = 1000;
 
 impl Presence {
     /// Seconds until a node that runs is to report again.
@@ -98,34 +102,113 @@ impl Presence {
     pub fn follow(&self, view: &View) {
         let contents = view.served.every().map(|it| contents_of(it)).collect();
         self.recorder.record(Record::InForce(contents, unix_ms()));
-        let mut nodes = lock(&self.nodes);
+        let news = self.wishes(view);
+        // A record for each would be more of them than may wait at once.
+        for news in news.chunks(WISHES_PER_RECORD) {
+            self.recorder
+                .record(Record::Wished(news.to_vec(), unix_ms()));
+        }
+    }
+
+    /// What is wished otherwise of nodes than before.
+    fn wishes(&self, view: &View) -> Vec<Wished> {
+        let (mut nodes, mut unseen) = (lock(&self.nodes), lock(&self.unseen));
+        let classes = view.snapshot.classes.keys();
+        let classes: HashMap<&str, Arc<str>> = classes
+            .map(|it| (it.as_str(), it.as_str().into()))
+            .collect();
+        let mut news = Vec::new();
         for row in &view.snapshot.nodes {
-            let state = nodes.entry(row.name.clone()).or_insert_with(|| NodeState {
-                node: row.name.clone(),
-                stage: UNSEEN.into(),
-                stage_since_ms: unix_ms(),
-                presence: There::Absent,
-                presence_since_ms: unix_ms(),
-                ..NodeState::default()
-            });
-            let machine = (row.arch.or(state.arch)).zip(row.firmware.or(state.firmware));
+            let class = classes.get(row.class.as_str());
+            let class = class.map_or_else(|| row.class.as_str().into(), Arc::clone);
+            let state = nodes.get_mut(&row.name);
+            let known = state.as_ref().and_then(|it| it.arch.zip(it.firmware));
+            let machine = row.arch.zip(row.firmware).or(known);
             let wanted = machine.and_then(|(arch, firmware)| {
-                view.served
-                    .wanted(&row.class, Some(&row.name), arch, firmware)
+                let node = Some(row.name.as_str());
+                view.served.wanted(&row.class, node, arch, firmware)
             });
-            // A class without a complete list wants what it wanted.
-            let wanted = wanted.map(|it| it.digest).or(state.wanted);
-            if (state.class.as_deref(), state.wanted) != (Some(row.class.as_str()), wanted) {
-                (state.class, state.wanted) = (Some(row.class.clone()), wanted);
-                self.recorder.record(Record::Node(Box::new(state.clone())));
-            }
+            let wanted = wanted.map(|it| it.digest);
+            let wished = match state {
+                Some(state) => wish(state, class, wanted),
+                None => unseen_wish(&mut unseen, row, class, wanted),
+            };
+            news.extend(wished);
         }
-        let gone =
-            |it: &&mut NodeState| it.class.is_some() && view.snapshot.node(&it.node).is_none();
-        for state in nodes.values_mut().filter(gone) {
+        let is_gone = |name: &str| view.snapshot.node(name).is_none();
+        let of_catalog = nodes.values_mut().filter(|it| it.class.is_some());
+        for state in of_catalog.filter(|it| is_gone(&it.node)) {
             state.class = None;
-            self.recorder.record(Record::Node(Box::new(state.clone())));
+            news.push(gone(&state.node, state.wanted));
         }
+        unseen.retain(|name, it| {
+            let gone_now = is_gone(name);
+            if gone_now {
+                news.push(gone(name, it.wanted));
+            }
+            !gone_now
+        });
+        news
+    }
+}
+
+/// A node that was never heard of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unseen {
+    pub(super) class: Arc<str>,
+    pub(super) wanted: Option<Digest>,
+}
+
+impl Unseen {
+    /// One that an earlier run wrote.
+    pub(super) fn restored(state: NodeState) -> (String, Unseen) {
+        let unseen = Unseen {
+            class: state.class.unwrap_or_default().into(),
+            wanted: state.wanted,
+        };
+        (state.node, unseen)
+    }
+}
+
+/// A class without a complete list wants what it wanted.
+fn wish(state: &mut NodeState, class: Arc<str>, wanted: Option<Digest>) -> Option<Wished> {
+    let wanted = wanted.or(state.wanted);
+    if (state.class.as_deref(), state.wanted) == (Some(class.as_ref()), wanted) {
+        return None;
+    }
+    (state.class, state.wanted) = (Some(class.as_ref().to_owned()), wanted);
+    Some(Wished {
+        node: state.node.clone(),
+        class: Some(class),
+        wanted,
+    })
+}
+
+fn unseen_wish(
+    unseen: &mut HashMap<String, Unseen>,
+    row: &Node,
+    class: Arc<str>,
+    wanted: Option<Digest>,
+) -> Option<Wished> {
+    let before = unseen.get(&row.name);
+    let wanted = wanted.or(before.and_then(|it| it.wanted));
+    let now = Unseen { class, wanted };
+    if before == Some(&now) {
+        return None;
+    }
+    unseen.insert(row.name.clone(), now.clone());
+    Some(Wished {
+        node: row.name.clone(),
+        class: Some(now.class),
+        wanted,
+    })
+}
+
+fn gone(node: &str, wanted: Option<Digest>) -> Wished {
+    Wished {
+        node: node.to_owned(),
+        class: None,
+        wanted,
     }
 }
 

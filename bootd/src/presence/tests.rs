@@ -98,3 +98,53 @@ fn what_is_heard_without_news_is_written_once_a_second() {
     desk.run(&Life::default().part("recorder"));
     assert_eq!(StateStore::open(&path).unwrap().nodes().unwrap(), [last]);
 }
+
+#[test]
+fn nodes_that_were_never_heard_of_are_known_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = catalog::Catalog::create(dir.path()).unwrap();
+    let sql = |script: &str| {
+        let db = rusqlite::Connection::open(catalog.db_path()).unwrap();
+        db.execute_batch(script).unwrap();
+    };
+    sql("INSERT INTO class (name) VALUES ('web'), ('db');
+         INSERT INTO node (name, mac, class) VALUES
+             ('a', '02:00:00:00:00:01', 'web'), ('b', '02:00:00:00:00:02', 'web');");
+    let view = || crate::desired::Desired::load(&catalog).unwrap().view();
+    let path = dir.path().join("state.db");
+    let written = |work: &dyn Fn(&Presence)| -> Vec<(String, Option<String>, String)> {
+        let store = StateStore::open(&path).unwrap();
+        let earlier = store.nodes().unwrap();
+        let (recorder, desk) = recorder(store);
+        let presence = Presence::new(earlier, recorder);
+        work(&presence);
+        drop(presence);
+        desk.run(&Life::default().part("recorder"));
+        let nodes = StateStore::open(&path).unwrap().nodes().unwrap();
+        let nodes = nodes.into_iter();
+        nodes.map(|it| (it.node, it.class, it.stage)).collect()
+    };
+    let is = |node: &str, class: Option<&str>, stage: &str| {
+        (node.to_owned(), class.map(str::to_owned), stage.to_owned())
+    };
+    let begun = written(&|presence| {
+        presence.follow(&view());
+        assert_eq!(presence.stages(), [("unseen".to_owned(), 2)].into());
+        presence.observed(&report(2, Stage::Running, "booted"));
+        assert_eq!(state(presence).class.as_deref(), Some("web"));
+    });
+    let web = Some("web");
+    assert_eq!(begun, [is("a", web, "running"), is("b", web, "unseen")]);
+
+    sql("UPDATE node SET class = 'db'");
+    let later = written(&|presence| presence.follow(&view()));
+    let db = Some("db");
+    assert_eq!(later, [is("a", db, "running"), is("b", db, "unseen")]);
+
+    sql("DELETE FROM node");
+    let gone = written(&|presence| {
+        presence.follow(&view());
+        presence.follow(&view());
+    });
+    assert_eq!(gone, [is("a", None, "running"), is("b", None, "unseen")]);
+}

@@ -6,7 +6,10 @@ use std::str::FromStr;
 use bootd_protocol::identity::Mac;
 use rusqlite::{Row, Transaction, params};
 
-use super::{Event, KeyReplay, Lease, LeaseState, NodeState, Place, Presence, StateStore, number};
+use super::{
+    Event, KeyReplay, Lease, LeaseState, NodeState, Place, Presence, StateStore, UNSEEN, Wished,
+    number,
+};
 use crate::error::{Error, Result};
 use crate::keys::{PublicKey, key_text, parse_key};
 
@@ -112,6 +115,24 @@ impl StateStore {
         };
         rows().map_err(Error::sql(&self.path))
     }
+}
+
+pub(super) fn write_wishes(
+    transaction: &Transaction<'_>,
+    wishes: &[Wished],
+    now: i64,
+) -> rusqlite::Result<()> {
+    let mut write = transaction.prepare_cached(
+        "INSERT INTO node_state (node, stage, stage_since_ms, last_seen_ms, class, wanted,
+                                 presence, presence_since_ms)
+         VALUES (?1, ?2, ?3, 0, ?4, ?5, 'absent', ?3)
+         ON CONFLICT (node) DO UPDATE SET class = excluded.class, wanted = excluded.wanted",
+    )?;
+    for it in wishes {
+        let wanted = it.wanted.map(|digest| digest.to_string());
+        write.execute(params![it.node, UNSEEN, now, it.class.as_deref(), wanted])?;
+    }
+    Ok(())
 }
 
 pub(super) fn write_node(transaction: &Transaction<'_>, state: &NodeState) -> rusqlite::Result<()> {
