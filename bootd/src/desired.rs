@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bootd_protocol::identity::Mac;
-use catalog::served::Served;
+use catalog::served::{Kept, Served};
 use catalog::snapshot::{Action, Rule, Snapshot};
 use catalog::{Catalog, Error};
 use tracing::{error, info, warn};
@@ -80,12 +80,17 @@ impl View {
 pub struct Desired(Arc<ArcSwap<View>>);
 
 impl Desired {
-    /// Reads the catalog for the first time.
+    /// Reads the catalog for the first time. Where it is not all right, what an earlier run has kept
+    /// is in force.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn load(catalog: &Catalog) -> Result<Self, Error> {
-        let desired = Desired(Arc::default());
+        let earlier = View {
+            served: Kept::below(catalog.dir()).read(),
+            ..View::default()
+        };
+        let desired = Desired(Arc::new(ArcSwap::from_pointee(earlier)));
         desired.reload(catalog)?;
         Ok(desired)
     }
@@ -111,6 +116,18 @@ impl Desired {
         let took = begun.elapsed();
         info!(generation, nodes, ?took, "catalog in force");
         Ok(())
+    }
+
+    /// Keeps the manifests in force for the next run, if they are others than `before`.
+    fn keep(&self, kept: &Kept, before: Option<&View>) {
+        let view = self.view();
+        if before.is_some_and(|before| before.served.is_as(&view.served)) {
+            return;
+        }
+        if let Err(error) = kept.write(&view.served) {
+            let error = chain(&error);
+            warn!("what is in force is not kept for the next start: {error}");
+        }
     }
 
     /// Follows the catalog for ever; `pulse` is its sign of life. An edit that cannot be read
@@ -139,14 +156,18 @@ impl Desired {
         complained: &mut bool,
     ) -> Result<std::convert::Infallible, Error> {
         let mut watcher = catalog.watcher()?;
+        let kept = Kept::below(catalog.dir());
         // Whatever was committed before the watch began.
         self.reload(catalog)?;
+        self.keep(&kept, None);
         *complained = false;
         loop {
             pulse.beat();
             std::thread::sleep(POLL);
             if watcher.changed()? {
+                let before = self.view();
                 self.reload(catalog)?;
+                self.keep(&kept, Some(&before));
             }
         }
     }

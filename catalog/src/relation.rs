@@ -8,10 +8,13 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::version;
 
 /// One of these is enough.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Relation {
     /// At least one.
     pub alternatives: Vec<Alternative>,
@@ -188,6 +191,20 @@ fn is_version(text: &str) -> bool {
     text.starts_with(|letter: char| letter.is_ascii_alphanumeric())
         && text.bytes().all(inner)
         && text.len() <= 100
+}
+
+impl TryFrom<String> for Relation {
+    type Error = ParseRelationError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Relation> for String {
+    fn from(relation: Relation) -> Self {
+        relation.to_string()
+    }
 }
 
 impl fmt::Display for Relation {

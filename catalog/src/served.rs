@@ -2,6 +2,7 @@
 //! every node that is set apart from its class.
 
 mod abroad;
+mod kept;
 mod trials;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,6 +14,7 @@ use bootd_protocol::manifest::{Manifest, ManifestError, PackageRef};
 
 use self::abroad::Abroad;
 pub use self::abroad::Running;
+pub use self::kept::Kept;
 use crate::select::{Selection, Subject, select};
 use crate::snapshot::{Class, Node, Problem, Scope, Snapshot};
 
@@ -222,6 +224,15 @@ impl Served {
     pub fn former(&self, digest: Digest) -> Option<&Arc<Encoded>> {
         let mut former = self.former.values().map(|it| &it.encoded);
         former.find(|it| it.digest == digest)
+    }
+
+    /// Whether everybody has the same as in `other`.
+    #[must_use]
+    pub fn is_as(&self, other: &Served) -> bool {
+        let digests = |it: &Served| -> Vec<Digest> {
+            it.all.values().map(|entry| entry.encoded.digest).collect()
+        };
+        self.all.keys().eq(other.all.keys()) && digests(self) == digests(other)
     }
 
     /// Everybody who has a manifest, in order.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware};
+use serde::{Deserialize, Serialize};
 
 use super::{Entry, Served, Who};
 use crate::relation::Relation;
@@ -11,14 +12,14 @@ use crate::select::Selection;
 use crate::snapshot::{Problem, RelationKind, Scope};
 
 /// What a manifest's packages are and stand for, and what they say about other nodes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Abroad {
     offers: Vec<(String, Option<String>)>,
     says: Vec<Says>,
 }
 
 /// What one package says about the nodes of a class.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Says {
     /// Name and version.
     package: String,
@@ -95,32 +96,46 @@ impl Says {
     }
 }
 
-/// Takes back what would break a promise between classes: both sides go on with what they had.
-/// Where there is nothing to go back to, the one that says so gets nothing. Gives back why.
+/// Takes back what would break a promise between classes: whoever takes away what another needs
+/// goes on with what was good, if that helps; else the one that needs does. Where there is nothing
+/// to go back to, the one that needs gets nothing. Gives back what is wrong.
 pub(super) fn settle(
     entries: &mut BTreeMap<Who, Entry>,
     last_good: &BTreeMap<Who, Entry>,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
-    // Every round takes something back for good, so there are no more rounds than entries.
+    // Every round takes something back for good, so there are no more rounds than twice the entries.
     while let Some(broken) = first_broken(entries) {
+        let keeps = |who: &Who| format!("{} keeps what it had", name_of(who));
+        let (about, remedy) = match &broken.other {
+            Some(other) if helps(&broken.says, other, last_good) => {
+                go_back(entries, last_good, other);
+                (other, keeps(other))
+            }
+            Some(_) | None if go_back(entries, last_good, &broken.who) => {
+                (&broken.who, keeps(&broken.who))
+            }
+            Some(_) | None => {
+                entries.remove(&broken.who);
+                (&broken.who, "there is nothing to go back to".to_owned())
+            }
+        };
         problems.push(Problem {
-            scope: scope(&broken.who),
-            text: broken.text.clone(),
+            scope: scope(about),
+            text: format!("{}: {remedy}", broken.text),
         });
-        let mut went_back = false;
-        for who in std::iter::once(&broken.who).chain(&broken.other) {
-            went_back |= go_back(entries, last_good, who);
-        }
-        if !went_back {
-            entries.remove(&broken.who);
-        }
     }
     problems
 }
 
+/// Whether what somebody had before would do.
+fn helps(says: &Says, who: &Who, last_good: &BTreeMap<Who, Entry>) -> bool {
+    last_good.get(who).is_some_and(|it| says.holds(&it.abroad))
+}
+
 /// A promise that does not hold.
 struct Broken {
+    says: Says,
     who: Who,
     /// With whom; `None`: nobody is there.
     other: Option<Who>,
@@ -135,33 +150,27 @@ fn first_broken(entries: &BTreeMap<Who, Entry>) -> Option<Broken> {
 }
 
 fn broken(who: &Who, says: &Says, entries: &BTreeMap<Who, Entry>) -> Option<Broken> {
+    let broken = |other: Option<&Who>, instead: &str| Broken {
+        says: says.clone(),
+        who: who.clone(),
+        other: other.cloned(),
+        text: says.complaint(&who.class, instead),
+    };
     let mut others = of_class(entries, &says.class).peekable();
     if others.peek().is_none() && says.kind == RelationKind::Needs {
-        let text = says.complaint(
-            &who.class,
-            "which does not exist or has no manifest: make it right first",
-        );
-        return Some(Broken {
-            who: who.clone(),
-            other: None,
-            text,
-        });
+        return Some(broken(None, "which does not exist or has no manifest"));
     }
     let (other, entry) = others.find(|(_, entry)| !says.holds(&entry.abroad))?;
-    let name = match &other.node {
-        Some(node) => format!("node {node} on {}", other.arch),
-        None => format!("class {} on {}", other.class, other.arch),
-    };
     let instead = entry.abroad.instead(&says.relation);
-    let text = says.complaint(
-        &who.class,
-        &format!("but {name} {instead}: both keep what they have"),
-    );
-    Some(Broken {
-        who: who.clone(),
-        other: Some(other.clone()),
-        text,
-    })
+    let instead = format!("but {} {instead}", name_of(other));
+    Some(broken(Some(other), &instead))
+}
+
+fn name_of(who: &Who) -> String {
+    match &who.node {
+        Some(node) => format!("node {node} on {}", who.arch),
+        None => format!("class {} on {}", who.class, who.arch),
+    }
 }
 
 /// Everybody of a class; they stand together in the order of [`Who`].

@@ -5,7 +5,7 @@ use bootd_protocol::identity::{Arch, Firmware};
 use bootd_protocol::manifest::Manifest;
 use catalog::Catalog;
 use catalog::select::{Selection, Subject, select};
-use catalog::served::{Running, Served};
+use catalog::served::{Kept, Running, Served};
 use catalog::snapshot::Snapshot;
 
 const X86: Arch = Arch::X86_64;
@@ -394,7 +394,7 @@ fn what_other_classes_need_is_not_taken_away() {
     let broken = catalog.snapshot().unwrap();
     let second = first.next(&good, &broken);
     assert_eq!(digests(&second), digests(&first));
-    let complaint = "class web on x86_64: package site 1.0 of class web needs db (>= 2) on class back (table package_relation), but class back on x86_64 has db 1: both keep what they have";
+    let complaint = "class back on x86_64: package site 1.0 of class web needs db (>= 2) on class back (table package_relation), but class back on x86_64 has db 1: class back on x86_64 keeps what it had";
     assert_eq!(second.problems()[0].to_string(), complaint);
 
     // Something else is edited: the promise is still broken, and still told.
@@ -478,4 +478,54 @@ fn what_nodes_run_is_checked_too() {
     let expected = "package site 1.0 of class web needs db (>= 3) on class back (table package_relation), but node db1 (and 1 more) runs db 2.1";
     assert_eq!(unmet, [("n1".to_owned(), expected.to_owned())].into());
     assert_eq!(second.unmet(&runs(digest(&second, "back"))), [].into());
+}
+
+#[test]
+fn what_was_good_outlives_the_master() {
+    let (dir, catalog) = two_classes();
+    let good = catalog.snapshot().unwrap();
+    let first = Served::first(&good);
+    let kept = Kept::below(dir.path());
+    assert_eq!(kept.read().all().count(), 0);
+    kept.write(&first).unwrap();
+    sql(
+        &catalog,
+        "UPDATE class_package SET version = '1' WHERE class = 'back'; UPDATE class_package SET version = '2.0' WHERE class = 'web' AND package = 'site'",
+    );
+
+    // The next master starts with the bad edit.
+    let restored = kept.read();
+    assert!(restored.is_as(&first));
+    let broken = catalog.snapshot().unwrap();
+    let next = restored.next(&Snapshot::default(), &broken);
+    // The back keeps what the front needs; the front's own edit was all right.
+    let digest = |served: &Served, class| {
+        let wanted = served.wanted(class, None, X86, Firmware::Uefi);
+        wanted.unwrap().digest
+    };
+    assert_eq!(digest(&next, "back"), digest(&first, "back"));
+    assert_ne!(digest(&next, "web"), digest(&first, "web"));
+    assert_eq!(next.problems().len(), 1);
+    sql(
+        &catalog,
+        "UPDATE class_package SET version = '2.1' WHERE class = 'back'",
+    );
+    let mended = next.next(&broken, &catalog.snapshot().unwrap());
+    assert_eq!(mended.problems(), []);
+    assert!(mended.is_as(&next));
+    assert!(mended.former(digest(&first, "web")).is_some());
+
+    // What nobody has goes, what is damaged is as if it were not there.
+    kept.write(&mended).unwrap();
+    let files = || std::fs::read_dir(dir.path().join("manifests")).unwrap();
+    assert_eq!(files().count(), 3);
+    assert!(kept.read().is_as(&mended));
+    let wanted = mended
+        .wanted("web", None, X86, Firmware::Uefi)
+        .unwrap()
+        .digest;
+    std::fs::write(dir.path().join(format!("manifests/{wanted}")), "x").unwrap();
+    assert_eq!(kept.read().all().count(), 2);
+    std::fs::write(dir.path().join("manifests/index.json"), "[{}]").unwrap();
+    assert_eq!(kept.read().all().count(), 0);
 }

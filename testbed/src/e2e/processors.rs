@@ -78,7 +78,7 @@ fn broken_promise(bench: &mut Bench, nodes: &mut [Node; 2]) -> Result<()> {
         )
     };
     bench.edit(&set("2019"))?;
-    let complaint = "package shop 1.4 of class front needs ssh (>= 2022) on class back (table package_relation), but class back on aarch64 has ssh 2019: both keep what they have";
+    let complaint = "package shop 1.4 of class front needs ssh (>= 2022) on class back (table package_relation), but class back on aarch64 has ssh 2019: class back on aarch64 keeps what it had";
     bench.logged(complaint, 1)?;
     let checked = bench.master.catalog(&["check".as_ref()]);
     let told = checked

@@ -13,6 +13,7 @@ use ::catalog::identify::{Identity, match_node};
 use ::catalog::served::Served;
 use ::catalog::snapshot::Snapshot;
 use anyhow::{Context as _, Result};
+use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac};
 use tempfile::TempDir;
 
@@ -53,7 +54,7 @@ struct Line {
 #[expect(clippy::print_stdout, reason = "its result")]
 pub fn run(options: &Options) -> Result<()> {
     let mut lines = resolution()?;
-    lines.push(edit_in_force()?);
+    lines.extend(edit_in_force()?);
     lines.extend(many_nodes(options.many)?);
     lines.push(install::measure(options.composite)?);
     println!("| catalog | goal | measured | reached |\n|---|---|---:|---|");
@@ -170,12 +171,13 @@ fn started(size: Size) -> Result<(TempDir, Master, SocketAddr)> {
     Ok((dir, master, (Ipv4Addr::LOCALHOST, http).into()))
 }
 
-/// From the end of `sqlite3` to the new manifest being served.
-fn edit_in_force() -> Result<Line> {
+/// From the end of `sqlite3` to the new manifest being served, and what a node is told of it.
+fn edit_in_force() -> Result<Vec<Line>> {
     let (_dir, mut master, http) = started(Size::USUAL)?;
     let catalog = Catalog::open(master.dir())?;
-    let mut times = Vec::new();
+    let (mut times, mut longest) = (Vec::new(), 0);
     for time in 0..TIMES {
+        let before = wanted(&catalog)?;
         let edit = rows::edit_one(time);
         let trial = catalog.trial()?;
         trial.sql(&edit)?;
@@ -190,10 +192,27 @@ fn edit_in_force() -> Result<Line> {
             Ok(http::get_from(http, &path).is_ok().then_some(()))
         })?;
         times.push(begun.elapsed());
+        let path = format!("/manifest/{}/from/{before}", wanted(&catalog)?);
+        longest = longest.max(http::get_from(http, &path)?.len());
     }
     master.stop()?;
     let what = "an edit by sqlite3 is in force, 10,000 nodes".to_owned();
-    Ok(below(what, middle(times), "1 s", Duration::from_secs(1)))
+    Ok(vec![
+        below(what, middle(times), "1 s", Duration::from_secs(1)),
+        Line {
+            what: "an update of one module of 3,000, besides the module".to_owned(),
+            goal: "at most 64 KB",
+            measured: format!("{longest} bytes"),
+            reached: longest <= 64_000,
+        },
+    ])
+}
+
+/// The manifest of a node that the edits of one class are about.
+fn wanted(catalog: &Catalog) -> Result<Digest> {
+    let served = Served::first(&catalog.snapshot()?);
+    let wanted = served.wanted("class-07", None, Arch::X86_64, Firmware::Uefi);
+    Ok(wanted.context("the class has a manifest")?.digest)
 }
 
 /// What very many nodes cost: memory, and the time to find one of them and what it gets.
