@@ -36,6 +36,8 @@ pub(super) struct Bench {
     pub(super) work_dir: PathBuf,
     /// What an installation and an update ask of a disk, as the main path has seen it.
     pub(super) work: Work,
+    /// Machines that the main path leaves running, BIOS first.
+    pub(super) installed: Vec<Node>,
 }
 
 /// What every track begins with: files below the work directory.
@@ -138,6 +140,7 @@ impl Bench {
             logs,
             work_dir: work.to_owned(),
             work: Work::default(),
+            installed: Vec::new(),
         })
     }
 

@@ -18,7 +18,9 @@ pub(super) fn run(lab: &mut Lab, bench: &mut Bench) -> Result<()> {
     warm_boot(bench, &mut nodes)?;
     update_and_regress(bench, &mut nodes[0])?;
     new_boot_image(bench, &mut nodes)?;
-    without_master(bench, &mut nodes)
+    without_master(bench, &mut nodes)?;
+    bench.installed = nodes.into();
+    Ok(())
 }
 
 /// Blank disks, nothing but a network card: both machines end up running from their disks.

@@ -30,6 +30,11 @@ const TESTS: [Test; 8] = [
     (Track::Path, "main path on BIOS and UEFI", main_path::run),
     (
         Track::Path,
+        "many nodes prepared at once; tests in RAM",
+        orders::run,
+    ),
+    (
+        Track::Path,
         "power cuts during installation and update",
         power_cuts::run,
     ),
@@ -57,11 +62,6 @@ const TESTS: [Test; 8] = [
         Track::Breadth,
         "two classes with two processor types",
         processors::run,
-    ),
-    (
-        Track::Path,
-        "many nodes prepared at once; tests in RAM",
-        orders::run,
     ),
 ];
 
