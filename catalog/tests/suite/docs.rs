@@ -20,35 +20,36 @@ fn commands(section: &str) -> Vec<&'static str> {
         .collect()
 }
 
+/// Runs what stands in a block, with this `catalog` and the state directory `dir`; its output.
+fn run(block: &str, dir: &Path) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_catalog"));
+    let programs = program.parent().unwrap().display();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+    let output = Command::new("sh")
+        .args(["-euc", block])
+        .current_dir(dir)
+        .env("PATH", &path)
+        .env("BOOTD_DIR", dir)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    let is_good = output.status.success() && error.is_empty();
+    assert!(is_good, "{block}{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn the_examples_of_networks_and_options_work() {
     let (dir, catalog) = catalog();
     sql(&catalog, "DELETE FROM rule; DELETE FROM network;");
     let blocks = commands("Networks, relays, locations, options");
     assert!(blocks.len() >= 6, "{blocks:?}");
-    let program = Path::new(env!("CARGO_BIN_EXE_catalog"));
-    let path = format!(
-        "{}:{}",
-        program.parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
     let mut told = Vec::new();
     for block in blocks {
         // `check` finds that the blobs of this catalog are only rows: that is no concern of ours.
         let block = block.replace("catalog check", "catalog check > check.txt || true");
-        let output = Command::new("sh")
-            .args(["-euc", &block])
-            .current_dir(dir.path())
-            .env("PATH", &path)
-            .env("BOOTD_DIR", dir.path())
-            .output()
-            .unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && error.is_empty(),
-            "{block}{error}"
-        );
-        told.push(String::from_utf8(output.stdout).unwrap());
+        let output = run(&block, dir.path());
+        told.push(output);
     }
     let snapshot = catalog.snapshot().unwrap();
     assert_eq!(snapshot.problems, []);
@@ -74,29 +75,12 @@ fn the_examples_of_networks_and_options_work() {
 fn the_examples_of_orders_work() {
     let (dir, catalog) = catalog();
     drop(StateStore::open(&catalog.state_path()).unwrap());
-    let program = Path::new(env!("CARGO_BIN_EXE_catalog"));
-    let path = format!(
-        "{}:{}",
-        program.parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
     let blocks = [commands("Preparing nodes"), commands("Tests in RAM")].concat();
     assert_eq!(blocks.len(), 5, "{blocks:?}");
     for block in blocks {
         let lines = block.lines().filter(|line| !line.contains("--watch"));
         let block = lines.collect::<Vec<_>>().join("\n");
-        let output = Command::new("sh")
-            .args(["-euc", &block])
-            .current_dir(dir.path())
-            .env("PATH", &path)
-            .env("BOOTD_DIR", dir.path())
-            .output()
-            .unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && error.is_empty(),
-            "{block}{error}"
-        );
+        run(&block, dir.path());
     }
     let snapshot = catalog.snapshot().unwrap();
     assert_eq!(snapshot.problems, []);
@@ -109,30 +93,12 @@ fn the_examples_of_orders_work() {
 #[test]
 fn the_examples_of_packages_work() {
     let (dir, catalog) = catalog();
-    let program = Path::new(env!("CARGO_BIN_EXE_catalog"));
-    let path = format!(
-        "{}:{}",
-        program.parent().unwrap().display(),
-        std::env::var("PATH").unwrap()
-    );
     let blocks = PACKAGES.split("```sh\n").skip(1);
     let blocks: Vec<&str> = blocks.map(|it| it.split("```").next().unwrap()).collect();
     assert!(blocks.len() >= 5, "{blocks:?}");
     let mut told = String::new();
     for block in blocks {
-        let output = Command::new("sh")
-            .args(["-euc", block])
-            .current_dir(dir.path())
-            .env("PATH", &path)
-            .env("BOOTD_DIR", dir.path())
-            .output()
-            .unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && error.is_empty(),
-            "{block}{error}"
-        );
-        told += &String::from_utf8(output.stdout).unwrap();
+        told += &run(block, dir.path());
     }
     for expected in [
         "class, placed by what it needs",
