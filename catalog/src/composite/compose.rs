@@ -1,7 +1,6 @@
 //! Makes a composite from a release file.
 //!
-//! The same input gives the same bytes, but for the signature: minisign signs with a random
-//! nonce, as its own tool does. The digest of the description tells whether two are the same.
+//! The same input, signed with the same key, gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -2,9 +2,13 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Cursor, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use blake2::{Blake2b512, Digest as _};
+use ct_codecs::{Base64, Encoder as _};
+use ed25519_dalek::{Signer as _, SigningKey};
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox, SignatureBox};
 
 /// Why a composite cannot be signed or believed.
@@ -101,19 +105,35 @@ pub fn read_public(path: &Path) -> Result<String, SignError> {
 
 /// Signs `bytes`. The comment is trusted: it is signed too.
 ///
+/// The same bytes always have the same signature, so that the same release gives the same
+/// composite: Ed25519 needs no chance (RFC 8032, section 5.1.6), with which minisign's own tool
+/// and its crate sign. The format is minisign's: `ED` is Ed25519 over BLAKE2b-512 of the bytes.
+///
 /// # Errors
 /// [`SignError::Failed`].
 pub fn sign(key: &SecretKey, bytes: &[u8], comment: &str) -> Result<String, SignError> {
-    minisign::sign(
-        None,
-        key,
-        Cursor::new(bytes),
-        Some(comment),
-        Some("bootd composite"),
-    )
-    .map(SignatureBox::into_string)
-    .map_err(|error| SignError::Failed(error.to_string()))
+    let failed = || SignError::Failed("the secret key is damaged".to_owned());
+    let raw = key.to_bytes();
+    let number = raw.get(KEY_NUMBER).ok_or_else(failed)?;
+    let seed = raw.get(KEY_SEED).and_then(|it| it.try_into().ok());
+    let key = SigningKey::from_bytes(seed.ok_or_else(failed)?);
+    let signature = key.sign(&Blake2b512::digest(bytes)).to_bytes();
+    let of_comment = key.sign(&[&signature[..], comment.as_bytes()].concat());
+    let base64 = |bytes: &[u8]| {
+        let text = Base64::encode_to_string(bytes);
+        text.map_err(|error| SignError::Failed(error.to_string()))
+    };
+    Ok(format!(
+        "untrusted comment: bootd composite\n{}\ntrusted comment: {comment}\n{}\n",
+        base64(&[&b"ED"[..], number, &signature[..]].concat())?,
+        base64(&of_comment.to_bytes())?,
+    ))
 }
+
+/// Where a secret key's number and its seed stand in minisign's format, behind algorithms (3 × 2
+/// bytes), salt (32) and limits (2 × 8).
+const KEY_NUMBER: Range<usize> = 54..62;
+const KEY_SEED: Range<usize> = 62..94;
 
 /// Checks that one of the `trusted` keys (name and public key) made `signature` over `bytes`,
 /// and gives back its name.

@@ -259,6 +259,8 @@ fn the_same_input_gives_the_same_description_and_layout() {
     let bench = Bench::new();
     let first = bench.compose_with("key.key", "a");
     let second = bench.compose_with("key.key", "b");
+    let bytes = |name: &str| fs::read(bench.path(name)).unwrap();
+    assert_eq!(bytes("a"), bytes("b"));
     assert_eq!(first, second);
     let names = |name: &str| -> Vec<String> {
         let mut tar = tar::Archive::new(fs::File::open(bench.path(name)).unwrap());
