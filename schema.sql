@@ -636,7 +636,8 @@ CREATE TRIGGER package_id_is_new BEFORE INSERT ON package
 WHEN EXISTS (SELECT 1 FROM package WHERE id = NEW.id) BEGIN
     SELECT RAISE(ABORT, 'another package has this id: leave the id out and one is chosen');
 END;
-CREATE TRIGGER package_keeps_its_name BEFORE UPDATE OF id, name, version, arch ON package BEGIN
+CREATE TRIGGER package_keeps_its_name BEFORE UPDATE ON package
+WHEN (OLD.id, OLD.name, OLD.version, OLD.arch) IS NOT (NEW.id, NEW.name, NEW.version, NEW.arch) BEGIN
     SELECT RAISE(ABORT, 'a package never changes its name, version or arch: install another one');
 END;
 CREATE TRIGGER package_stays_while_listed BEFORE DELETE ON package

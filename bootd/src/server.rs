@@ -22,7 +22,7 @@ use crate::counters::{self, Counters};
 use crate::desired::Desired;
 use crate::dhcp::{self, Dhcp};
 use crate::hooks::{Hooks, Outcomes};
-use crate::http::{self, Http};
+use crate::http::{self, Deltas, Http};
 use crate::locations::Locations;
 use crate::orders::{self, Orders};
 use crate::presence::Presence;
@@ -359,6 +359,7 @@ impl Shared {
             boot_files: self.boot_files.clone(),
             presence: self.presence.clone(),
             locations: self.locations.clone(),
+            deltas: Deltas::default(),
             counters: Arc::clone(&self.counters),
             port,
         };

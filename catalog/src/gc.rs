@@ -62,6 +62,10 @@ impl Catalog {
         let state = StateStore::read_only(&self.state_path())?;
         let (packages, images) = match &state {
             Some(state) => state.in_manifests()?,
+            None if self.has_nodes()? => {
+                let why = "there is no state.db, so nobody knows what nodes run: start bootd first";
+                return Err(Error::Refused(why.to_owned()).into());
+            }
             None => Default::default(),
         };
         let mut swept = Swept::default();
@@ -74,6 +78,14 @@ impl Catalog {
         let root = self.blobs().root().to_owned();
         remove_others(&root, &kept, dry_run, &mut swept)?;
         Ok(swept)
+    }
+}
+
+impl Catalog {
+    fn has_nodes(&self) -> Result<bool, Error> {
+        let any = self.connection.prepare("SELECT 1 FROM node");
+        let any = any.and_then(|mut it| it.exists([]));
+        any.map_err(Error::sql(&self.db_path()))
     }
 }
 
@@ -146,7 +158,7 @@ fn remove_others(
             let Some(name) = name.filter(|it| it.parse::<Digest>().is_ok()) else {
                 continue;
             };
-            if kept.contains(name) {
+            if kept.contains(name) || !path.is_file() {
                 continue;
             }
             let size = fs::metadata(&path)

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware};
-use bootd_protocol::manifest::{Manifest, ManifestError, PackageRef};
+use bootd_protocol::manifest::{MAX_LEN, Manifest, ManifestError, PackageRef};
 
 use self::abroad::Abroad;
 pub use self::abroad::Running;
 pub use self::kept::Kept;
 use crate::select::{Selection, Subject, select};
-use crate::snapshot::{Class, Node, Problem, Scope, Snapshot};
+use crate::snapshot::{Class, Node, Problem, Snapshot};
 
 /// A manifest with its canonical bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Served {
         }
         // Other nodes are checked with what this class goes on with.
         for who in refused {
-            if let Some(last_good) = self.all.get(who) {
+            if let Some(last_good) = last(&self.all, who) {
                 entries.insert(who.clone(), last_good.outdated());
             }
         }
@@ -267,16 +267,20 @@ impl Served {
 
 impl Entry {
     fn new(selection: &Selection<'_>, last_good: Option<&Entry>) -> Result<Self, Vec<Problem>> {
-        let encoded = Encoded::new(selection.manifest()?).map_err(|error| {
-            let who = selection.subject;
+        let wrong = |text: String| {
             vec![Problem {
-                scope: Scope::Class {
-                    class: who.class.name.clone(),
-                    arch: who.arch,
-                },
-                text: format!("its manifest cannot be written: {error}"),
+                scope: selection.subject.scope(),
+                text,
             }]
-        })?;
+        };
+        let encoded = Encoded::new(selection.manifest()?)
+            .map_err(|error| wrong(format!("its manifest cannot be written: {error}")))?;
+        let length = encoded.bytes.len();
+        if length > MAX_LEN {
+            return Err(wrong(format!(
+                "its manifest has {length} bytes, nodes take {MAX_LEN}: take packages out of its list"
+            )));
+        }
         let same = last_good.filter(|it| it.encoded.digest == encoded.digest);
         Ok(Entry {
             as_wished: true,
@@ -295,6 +299,17 @@ impl Entry {
             ..self.clone()
         }
     }
+}
+
+/// What somebody had; a node that was not set apart before had what its class has.
+fn last<'a>(all: &'a BTreeMap<Who, Entry>, who: &Who) -> Option<&'a Entry> {
+    all.get(who).or_else(|| {
+        let of_class = Who {
+            node: None,
+            ..who.clone()
+        };
+        all.get(&of_class)
+    })
 }
 
 /// Packages that one of two catalogs has and the other has not, or otherwise.

@@ -50,8 +50,9 @@ CREATE TABLE manifest (
     arch          TEXT NOT NULL,
     image         TEXT NOT NULL,
     image_version TEXT NOT NULL,
-    -- When it was last in force.
-    seen_ms       INTEGER NOT NULL
+    -- When it was last in force, as far as that is over.
+    seen_ms       INTEGER NOT NULL,
+    in_force      INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE manifest_package (

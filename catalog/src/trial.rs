@@ -8,13 +8,14 @@ use bootd_protocol::digest::Digest;
 use bootd_protocol::manifest::{BlobRef, Manifest, PackageRef};
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use crate::composite::archive::Archive;
 use crate::composite::commit;
 use crate::composite::install::{InstallError, Item};
 use crate::error::{Error, Result};
 use crate::served::{Served, Who};
-use crate::snapshot::{self, Problem, Snapshot};
+use crate::snapshot::{self, Install, Node, Problem, Snapshot};
 use crate::store::Catalog;
 
 /// A copy of the catalog that may be edited.
@@ -30,6 +31,8 @@ pub struct Trial {
 pub struct Diff {
     /// Whose manifests change, in order.
     pub changes: Vec<Change>,
+    /// Nodes whose rows change otherwise, each with how, by name.
+    pub nodes: Vec<(String, String)>,
     /// What is wrong afterwards and was not before.
     pub new_problems: Vec<Problem>,
     /// What was wrong and is so no more.
@@ -65,7 +68,7 @@ impl Catalog {
         let copy = self.copy().map_err(Error::sql(&path))?;
         let before = self.snapshot()?;
         Ok(Trial {
-            served: Served::first(&before),
+            served: self.served(&before),
             copy,
             before,
         })
@@ -77,6 +80,17 @@ impl Catalog {
         Backup::new(&source, &mut copy)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
         // As the shell has it.
         copy.execute_batch("PRAGMA foreign_keys = OFF")?;
+        // Nothing but the copy is in reach: no other database, no file.
+        copy.authorizer(Some(|asked: AuthContext<'_>| {
+            let reaches_out = matches!(
+                asked.action,
+                AuthAction::Attach { .. } | AuthAction::Detach { .. }
+            );
+            match reaches_out {
+                true => Authorization::Deny,
+                false => Authorization::Allow,
+            }
+        }))?;
         Ok(copy)
     }
 }
@@ -90,6 +104,10 @@ impl Trial {
         let before = self.copy.total_changes();
         let run = self.copy.execute_batch(script);
         run.map_err(Error::sql(Path::new("the edit")))?;
+        if !self.copy.is_autocommit() {
+            let why = "it begins a transaction and does not end it: add COMMIT";
+            return Err(Error::Refused(why.to_owned()));
+        }
         Ok(self.copy.total_changes() - before)
     }
 
@@ -123,6 +141,7 @@ impl Trial {
         let (old, new) = (problems(&self.served), problems(&served));
         Ok(Diff {
             changes: changes(&self.served, &served, &after),
+            nodes: nodes(&self.before, &after),
             new_problems: new.difference(&old).cloned().collect(),
             solved_problems: old.difference(&new).cloned().collect(),
         })
@@ -161,6 +180,50 @@ fn changes(old: &Served, new: &Served, after: &Snapshot) -> Vec<Change> {
         });
     }
     changes
+}
+
+/// Nodes that come, go, wait or change their class; and those whose class installs otherwise.
+fn nodes(before: &Snapshot, after: &Snapshot) -> Vec<(String, String)> {
+    let all = before.nodes.iter().chain(&after.nodes);
+    let names: BTreeSet<&str> = all.map(|node| node.name.as_str()).collect();
+    let mut changed = Vec::new();
+    for name in names {
+        let how = match (before.node(name), after.node(name)) {
+            (Some(old), Some(new)) => differences(before, old, after, new),
+            (None, Some(new)) => vec![format!("comes, of class {}", new.class)],
+            (Some(_), None) => vec!["goes".to_owned()],
+            (None, None) => Vec::new(),
+        };
+        if !how.is_empty() {
+            changed.push((name.to_owned(), how.join(", ")));
+        }
+    }
+    changed
+}
+
+fn differences(before: &Snapshot, old: &Node, after: &Snapshot, new: &Node) -> Vec<String> {
+    let mut how = Vec::new();
+    if old.class != new.class {
+        how.push(format!("class {} -> {}", old.class, new.class));
+    }
+    match (old.hold, new.hold) {
+        (false, true) => how.push("waits, and runs nothing".to_owned()),
+        (true, false) => how.push("waits no more".to_owned()),
+        (true, true) | (false, false) => {}
+    }
+    let install = |snapshot: &Snapshot, node: &Node| {
+        let class = snapshot.classes.get(&node.class);
+        class.map(|class| class.install)
+    };
+    let installs = (install(before, old), install(after, new));
+    if old.class == new.class && installs.0 != installs.1 {
+        how.push(match installs.1 {
+            Some(Install::Persist) => "installs on its disk".to_owned(),
+            Some(Install::Test) => "runs from RAM".to_owned(),
+            Some(Install::Hold) | None => "waits, and runs nothing".to_owned(),
+        });
+    }
+    how
 }
 
 /// Nodes of this class and kind that are not set apart, or the one that is.

@@ -41,6 +41,7 @@ use crate::supervision::Pulse;
 
 pub mod connection;
 mod crowd;
+pub mod deltas;
 pub mod metrics;
 pub mod range;
 pub mod reply;
@@ -53,6 +54,7 @@ mod transmit;
 use connection::Connection;
 pub use connection::Limits;
 use crowd::Crowd;
+pub use deltas::Deltas;
 pub use routes::Turns;
 
 /// Connections that may wait to be accepted.
@@ -82,6 +84,8 @@ pub struct Http {
     pub presence: Presence,
     /// Where machines were when DHCP heard of them.
     pub locations: Locations,
+    /// Differences of manifests that were asked for last.
+    pub deltas: Deltas,
     /// Its numbers.
     pub counters: Arc<Counters>,
     /// Its port, for scripts.

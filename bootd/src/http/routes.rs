@@ -122,17 +122,25 @@ fn delta(http: &Http, digest: &str, base: &str) -> Result<Resource, Refusal> {
         .manifest(base)
         .or_else(|| view.served.former(base));
     let old = old.ok_or_else(|| not_here(base))?;
+    if let Some(text) = http.deltas.get(base, digest) {
+        return Ok(difference(text));
+    }
     let unreadable = |error: String| Refusal(Status::InternalServerError, error);
     let whole = |it: &Encoded| it.manifest().map_err(|error| unreadable(error.to_string()));
     let delta = Delta::between(base, &whole(old)?, &whole(new)?);
     let text = delta
         .to_json()
         .map_err(|error| unreadable(error.to_string()))?;
-    Ok(Resource {
+    http.deltas.put(base, digest, &text);
+    Ok(difference(text))
+}
+
+fn difference(text: String) -> Resource {
+    Resource {
         media_type: "application/json",
         digest: None,
         content: Content::Text(text),
-    })
+    }
 }
 
 async fn blob(http: &Http, digest: &str) -> Result<Resource, Refusal> {

@@ -59,6 +59,7 @@ impl Server {
             boot_files: BootFiles::new(catalog.blobs().clone()),
             locations: Locations::default(),
             presence: Presence::new(Vec::new(), recorder),
+            deltas: Deltas::default(),
             counters: Arc::clone(&counters),
             port: address.port(),
         });

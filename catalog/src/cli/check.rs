@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use bootd_protocol::digest::Digest;
 use catalog::Catalog;
-use catalog::served::Served;
 
 pub(super) fn check(catalog: &Catalog, deep: bool) -> Result<ExitCode> {
     let snapshot = catalog.snapshot()?;
-    let served = Served::first(&snapshot);
+    let served = catalog.served(&snapshot);
     let mut wrong: Vec<String> = catalog.schema_drift()?;
     wrong.extend(served.problems().iter().map(ToString::to_string));
 

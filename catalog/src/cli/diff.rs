@@ -13,6 +13,8 @@ use super::table::{bytes, table};
 
 /// Nodes that are named; of more, only the number is told.
 const NAMED: usize = 8;
+/// Nodes that are listed one by one.
+const LISTED: usize = 50;
 
 pub(super) fn diff(catalog: &Catalog, sql: &str) -> Result<ExitCode> {
     let mut script = sql.to_owned();
@@ -27,31 +29,43 @@ pub(super) fn diff(catalog: &Catalog, sql: &str) -> Result<ExitCode> {
         println!("No row would change.");
     }
     print(&diff);
-    Ok(match diff.new_problems.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(3),
-    })
+    Ok(code(&diff))
 }
 
-pub(super) fn install(catalog: &Catalog, composite: &Path) -> Result<()> {
+fn code(diff: &Diff) -> ExitCode {
+    match diff.new_problems.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(3),
+    }
+}
+
+pub(super) fn install(catalog: &Catalog, composite: &Path) -> Result<ExitCode> {
     let mut trial = catalog.trial()?;
     let items = trial
         .install(composite, &catalog.trusted_keys()?)
         .context("it would not be installed")?;
     print_items(&items);
-    print(&trial.diff()?);
-    Ok(())
+    let diff = trial.diff()?;
+    print(&diff);
+    Ok(code(&diff))
 }
 
 fn print(diff: &Diff) {
-    if diff.changes.is_empty() {
+    if diff.changes.is_empty() && diff.nodes.is_empty() {
         println!("No node gets anything else.");
-    } else {
+    }
+    if !diff.changes.is_empty() {
         let mut rows = table(&["FOR", "ON", "NODES", "CHANGES", "PATHS", "TO FETCH"]);
         for change in &diff.changes {
             rows.add_row(row(change));
         }
         println!("{rows}");
+    }
+    for (node, how) in diff.nodes.iter().take(LISTED) {
+        println!("Node {node}: {how}.");
+    }
+    if diff.nodes.len() > LISTED {
+        println!("And {} nodes more.", diff.nodes.len() - LISTED);
     }
     for problem in &diff.new_problems {
         println!("New problem: {problem}");

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use catalog::Catalog;
 use catalog::identify::{Identity, KnownBy, Match, columns, differences, match_node, passed};
+use catalog::served::Served;
 use catalog::snapshot::{Action, Mode, Node, Rule, Snapshot, Unknown};
 use catalog::state::NodeState;
 
@@ -11,13 +12,14 @@ use super::software;
 
 pub(super) fn explain(catalog: &Catalog, what: &super::Explain) -> Result<()> {
     let snapshot = catalog.snapshot()?;
+    let served = catalog.served(&snapshot);
     if let Some(name) = &what.node {
         let Some(node) = snapshot.node(name) else {
             bail!("no node is called {name:?}: see `catalog nodes`");
         };
         let state = states(catalog)?.remove(name);
         println!("{name} is a row of the table node.");
-        return explain_node(&snapshot, node, state.as_ref(), what);
+        return explain_node(&served, &snapshot, node, state.as_ref(), what);
     }
     let identity = Identity {
         key: None,
@@ -45,12 +47,12 @@ pub(super) fn explain(catalog: &Catalog, what: &super::Explain) -> Result<()> {
                 println!("  but {difference}");
             }
             let state = states(catalog)?.remove(&node.name);
-            explain_node(&snapshot, node, state.as_ref(), what)
+            explain_node(&served, &snapshot, node, state.as_ref(), what)
         }
         Match::Rule { rule } => {
             println!("This machine is no node yet.");
             print_passed(&snapshot, &identity);
-            explain_rule(&snapshot, rule, &identity, what)
+            explain_rule(&served, &snapshot, rule, &identity, what)
         }
         Match::Nobody => {
             println!("This machine is no node, and no rule matches: it gets nothing to boot.");
@@ -93,6 +95,7 @@ fn explain_unknown(snapshot: &Snapshot, identity: &Identity) {
 }
 
 fn explain_rule(
+    served: &Served,
     snapshot: &Snapshot,
     rule: &Rule,
     identity: &Identity,
@@ -105,6 +108,7 @@ fn explain_rule(
     match &rule.action {
         Action::Ignore => Ok(()),
         Action::Enrol { class } | Action::Hold { class } => software::explain(
+            served,
             snapshot,
             class,
             None,
@@ -128,6 +132,7 @@ fn print_action(rule: &Rule) {
 }
 
 fn explain_node(
+    served: &Served,
     snapshot: &Snapshot,
     node: &Node,
     state: Option<&NodeState>,
@@ -152,6 +157,7 @@ fn explain_node(
     let arch = what.arch.or(node.arch).or(arch);
     let firmware = what.firmware.or(node.firmware).or(firmware);
     software::explain(
+        served,
         snapshot,
         &node.class,
         Some(node),

@@ -7,7 +7,9 @@ use catalog::gc::Swept;
 use super::table::{bytes, table};
 
 pub(super) fn gc(catalog: &mut Catalog, keep: usize, dry_run: bool) -> Result<()> {
-    let swept = catalog.gc(keep, dry_run).context("nothing was removed")?;
+    let swept = catalog
+        .gc(keep, dry_run)
+        .context("gc has stopped; what it removed by then is not needed")?;
     let Swept {
         packages,
         images,

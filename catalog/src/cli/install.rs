@@ -9,7 +9,6 @@ use catalog::Catalog;
 use catalog::composite::compose;
 use catalog::composite::install::{Change, Item, Report};
 use catalog::composite::sign;
-use catalog::served::Served;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::table::{bytes, table};
@@ -78,7 +77,7 @@ pub(super) fn install(catalog: &mut Catalog, composite: &Path) -> Result<()> {
     print_report(&report);
 
     let snapshot = catalog.snapshot()?;
-    for problem in Served::first(&snapshot).problems() {
+    for problem in catalog.served(&snapshot).problems() {
         eprintln!("problem: {problem}");
     }
     Ok(())

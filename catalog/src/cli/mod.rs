@@ -45,7 +45,8 @@ The tables are the interface: whatever this command edits, sqlite3 can.
     \"UPDATE class_package SET version='2.0' WHERE class='web' AND package='site'\"
 bootd has it in force within a second. Class and package rows: see `catalog list`.
 
-Exit status: 0 all right, 1 an error, 2 a wrong command line, 3 `check` found problems.";
+Exit status: 0 all right, 1 an error, 2 a wrong command line, 3 `check`, `diff` or
+`install --dry-run` found problems.";
 
 /// Keeps the catalog: what every machine of the cluster should run, and why.
 #[derive(Debug, Parser)]
@@ -328,7 +329,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         } => install::compose(dir, &release, &output, &key, &master),
         Command::Pack(what) => pack::pack(&what),
         Command::Install { composite, dry_run } => match dry_run {
-            true => diff::install(&open(dir)?, &composite),
+            true => return diff::install(&open(dir)?, &composite),
             false => install::install(&mut open(dir)?, &composite),
         },
         Command::Diff { sql } => return diff::diff(&open(dir)?, &sql),

@@ -34,7 +34,7 @@ pub(super) fn nodes(catalog: &Catalog, as_json: bool, again: bool) -> Result<()>
 
 fn show(catalog: &Catalog, as_json: bool) -> Result<String> {
     let snapshot = catalog.snapshot()?;
-    let served = Served::first(&snapshot);
+    let served = catalog.served(&snapshot);
     let joined = join(&snapshot, &served, states(catalog)?, statuses(catalog)?);
     let now = now_ms();
     if as_json {

@@ -12,6 +12,7 @@ use super::table::table;
 
 /// Explains what nodes of a class get, and `node` of them if there is one.
 pub(super) fn explain(
+    served: &Served,
     snapshot: &Snapshot,
     class: &str,
     node: Option<&Node>,
@@ -50,7 +51,7 @@ pub(super) fn explain(
             boot.name, boot.version
         );
     }
-    print_manifest(snapshot, &selection);
+    print_manifest(served, &selection);
     Ok(())
 }
 
@@ -163,7 +164,7 @@ fn losers<'a>(
 }
 
 /// The manifest as bootd would serve it: other classes have a say in it.
-fn print_manifest(snapshot: &Snapshot, selection: &Selection<'_>) {
+fn print_manifest(served: &Served, selection: &Selection<'_>) {
     let Subject {
         class,
         node,
@@ -171,14 +172,7 @@ fn print_manifest(snapshot: &Snapshot, selection: &Selection<'_>) {
         firmware,
         ..
     } = selection.subject;
-    let served = Served::first(snapshot);
     let name = node.map(|it| it.name.as_str());
-    match served.wanted(&class.name, name, arch, firmware) {
-        Some(encoded) => println!("Manifest for {arch} and {firmware}: {}", encoded.digest),
-        None => {
-            println!("There is no new manifest for {arch} and {firmware}; the last good one stays:")
-        }
-    }
     let concerns = |scope: &Scope| match scope {
         Scope::Class {
             class: about,
@@ -190,7 +184,22 @@ fn print_manifest(snapshot: &Snapshot, selection: &Selection<'_>) {
         } => Some(about.as_str()) == name && *on == arch,
         Scope::Row { .. } => false,
     };
-    for problem in served.problems().iter().filter(|it| concerns(&it.scope)) {
+    let problems: Vec<_> = served
+        .problems()
+        .iter()
+        .filter(|it| concerns(&it.scope))
+        .collect();
+    match served.wanted(&class.name, name, arch, firmware) {
+        Some(encoded) if problems.is_empty() => {
+            println!("Manifest for {arch} and {firmware}: {}", encoded.digest);
+        }
+        Some(encoded) => println!(
+            "There is no new manifest for {arch} and {firmware}; the last good one stays, {}:",
+            encoded.digest
+        ),
+        None => println!("There is no manifest for {arch} and {firmware}:"),
+    }
+    for problem in problems {
         println!("  {}", problem.text);
     }
     for note in &selection.notes {

@@ -153,7 +153,8 @@ impl Archive {
         let mut end = 0;
         let mut tar = tar::Archive::new(&self.file);
         let damaged = |error: io::Error| ArchiveError::Damaged(error.to_string());
-        for entry in tar.entries_with_seek().map_err(damaged)? {
+        // Raw: long names and the like would be read into memory, however long, and none is needed.
+        for entry in tar.entries_with_seek().map_err(damaged)?.raw(true) {
             let entry = entry.map_err(|error| self.broken(error, length))?;
             let path = entry.path_bytes();
             let name = String::from_utf8_lossy(&path).into_owned();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
+use super::commit;
 use super::format::{Composite, Row};
 use crate::schema::SCHEMA;
 
@@ -48,6 +49,27 @@ pub(super) fn check(composite: &Composite) -> Result<(), NoColumn> {
         tables.check_all("node_package", &it.list)?;
     }
     Ok(())
+}
+
+/// Writes packages and boot images into an empty catalog: what the checks of its tables would refuse
+/// when the composite is installed is refused when it is made.
+///
+/// # Errors
+/// The table's own words.
+pub(super) fn try_out(composite: &Composite) -> rusqlite::Result<()> {
+    let alone = Composite {
+        classes: Vec::new(),
+        rules: Vec::new(),
+        networks: Vec::new(),
+        nodes: Vec::new(),
+        updates: Vec::new(),
+        ..composite.clone()
+    };
+    let mut db = Connection::open_in_memory()?;
+    db.execute_batch(SCHEMA)?;
+    let transaction = db.transaction()?;
+    commit::commit(&transaction, &alone)?;
+    transaction.commit()
 }
 
 /// The columns of the tables looked at so far.

@@ -103,8 +103,8 @@ fn class(db: &Transaction<'_>, class: &Class) -> rusqlite::Result<Change> {
     let images: Vec<Row> = images.collect();
     let owner = [("class", name)];
     Ok(row
-        .and(replace(db, "class_package", &owner, &packages)?)
-        .and(replace(db, "class_image", &owner, &images)?)
+        .and(replace_said(db, "class_package", &owner, &packages)?)
+        .and(replace_said(db, "class_image", &owner, &images)?)
         .and(features(db, "class", name, &class.features)?)
         .and(options(db, "class", name, &class.options)?))
 }

@@ -65,6 +65,9 @@ pub enum ComposeError {
     /// A row with a column that its table does not have.
     #[error(transparent)]
     Column(#[from] NoColumn),
+    /// A package or boot image that no catalog would take.
+    #[error("no catalog would take it: {0}")]
+    Refused(#[from] rusqlite::Error),
     /// An update that is for nobody, or for both.
     #[error("an update needs either class = NAME or nodes = [NAME, …]")]
     Update,
@@ -244,6 +247,7 @@ fn describe(
         updates,
     };
     columns::check(&composite)?;
+    columns::try_out(&composite)?;
     Ok(composite)
 }
 

@@ -125,6 +125,29 @@ pub(super) fn check_parents(files: &Files<'_>, packages: &[Chosen<'_>], wrong: &
     }
 }
 
+/// Longest part of a path, and longest target of a link, that Linux takes (`NAME_MAX`, `PATH_MAX`).
+const NAME_MAX: usize = 255;
+const TARGET_MAX: usize = 4095;
+
+/// What the kernel of a node would refuse.
+pub(super) fn check_names(files: &Files<'_>, packages: &[Chosen<'_>], wrong: &mut Wrong<'_>) {
+    for (path, won) in files {
+        let target = match &won.module.file.content {
+            Content::Symlink(target) => target.as_str(),
+            Content::Regular(_) | Content::Directory(_) => "",
+        };
+        let why = if path.split('/').any(|part| part.len() > NAME_MAX) {
+            "a part of its path is longer than 255 bytes"
+        } else if target.len() > TARGET_MAX || target.contains('\0') {
+            "the target of the link is longer than 4095 bytes, or has a NUL in it"
+        } else {
+            continue;
+        };
+        let owner = packages.get(won.winner).map_or("?", |it| it.name);
+        wrong.say(format!("package {owner} has {path:?}: {why}"));
+    }
+}
+
 /// The parents of an absolute path, nearest first, without the root.
 pub(super) fn parents(path: &str) -> impl Iterator<Item = &str> {
     let up = |path: &str| path.rfind('/').filter(|at| *at > 0);

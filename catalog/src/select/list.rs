@@ -16,6 +16,8 @@ pub struct Chosen<'a> {
     pub version: &'a str,
     /// The build that suits the node.
     pub build: &'a Package,
+    /// The node's processor.
+    pub arch: Arch,
     /// Where the row says it stands.
     pub position: Option<i64>,
     /// Which row it comes from.
@@ -72,30 +74,26 @@ impl<'a> Chosen<'a> {
             .any(|(name, version)| relation.admits(name, version))
     }
 
-    /// What it says of this kind.
+    /// What it says of this kind for the node's processor.
     pub(super) fn relations(
         &self,
         kind: RelationKind,
     ) -> impl Iterator<Item = &'a Relations> + use<'a> {
-        self.build
-            .relations
-            .iter()
-            .filter(move |it| it.kind == kind)
+        let arch = self.arch;
+        let relations = self.build.relations.iter();
+        relations
+            .filter(move |it| it.kind == kind && it.for_arch.is_none_or(|wanted| wanted == arch))
     }
 
-    /// What it says of this kind about its own node, which has this processor.
-    pub(super) fn local(
-        &self,
-        kind: RelationKind,
-        arch: Arch,
-    ) -> impl Iterator<Item = &'a Relation> + use<'a> {
+    /// What it says of this kind about its own node.
+    pub(super) fn local(&self, kind: RelationKind) -> impl Iterator<Item = &'a Relation> + use<'a> {
         self.relations(kind)
-            .filter(move |it| it.on_class.is_none() && it.for_arch.is_none_or(|it| it == arch))
+            .filter(|it| it.on_class.is_none())
             .map(|it| &it.relation)
     }
 
-    fn needs(&self, other: &Chosen<'_>, arch: Arch) -> bool {
-        self.local(RelationKind::Needs, arch)
+    fn needs(&self, other: &Chosen<'_>) -> bool {
+        self.local(RelationKind::Needs)
             .any(|relation| other.satisfies(relation))
     }
 }
@@ -127,6 +125,12 @@ pub(super) fn compose<'a>(
             ));
             continue;
         };
+        if build.damaged {
+            wrong.say(format!(
+                "package {} {} has a row that makes no sense: see catalog check",
+                row.name, row.version
+            ));
+        }
         if !subject.has_function(&build.function) {
             let why = format!("it is for nodes that ask for feature {}", build.function);
             left_out.push(row.left_out(why));
@@ -136,6 +140,7 @@ pub(super) fn compose<'a>(
             name: row.name,
             version: row.version,
             build,
+            arch: subject.arch,
             position: row.position,
             because: row.because,
         });
@@ -143,7 +148,7 @@ pub(super) fn compose<'a>(
     chosen.sort_by_key(|it| (it.position.is_none(), it.position, it.name));
     let first = chosen.partition_point(|it| it.position.is_some());
     let waiting = chosen.split_off(first);
-    let chosen = place(chosen, waiting, subject.arch, wrong);
+    let chosen = place(chosen, waiting, wrong);
     settle_upgrades(chosen, left_out, wrong)
 }
 
@@ -243,14 +248,13 @@ pub fn build_for<'a>(
 fn place<'a>(
     mut placed: Vec<Chosen<'a>>,
     mut waiting: Vec<Chosen<'a>>,
-    arch: Arch,
     wrong: &mut Wrong<'_>,
 ) -> Vec<Chosen<'a>> {
     while !waiting.is_empty() {
         // What it needs has to stand before it can be put before that.
         let ready = waiting.iter().position(|it| {
             let mut others = waiting.iter().filter(|other| other.name != it.name);
-            !others.any(|other| it.needs(other, arch))
+            !others.any(|other| it.needs(other))
         });
         let Some(ready) = ready else {
             let names: Vec<&str> = waiting.iter().map(|it| it.name).collect();
@@ -262,7 +266,7 @@ fn place<'a>(
             return placed;
         };
         let next = waiting.remove(ready);
-        let at = placed.iter().position(|it| next.needs(it, arch));
+        let at = placed.iter().position(|it| next.needs(it));
         placed.insert(at.unwrap_or(0), next);
     }
     placed
@@ -275,7 +279,7 @@ fn settle_upgrades<'a>(
     wrong: &mut Wrong<'_>,
 ) -> Vec<Chosen<'a>> {
     // Every round takes one away or moves one forward; two that upgrade each other never settle.
-    for _ in 0..=list.len() * list.len() {
+    for _ in 0..=4 * list.len() {
         match next_move(&list) {
             None => return list,
             Some(Move::Out(index, why)) => {

@@ -69,7 +69,9 @@ impl Subject<'_> {
         asks.copied().unwrap_or(false)
     }
 
-    fn scope(&self) -> Scope {
+    /// What a problem of it is about.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
         match self.node.filter(|it| it.apart.is_some()) {
             Some(node) => Scope::Node {
                 node: node.name.clone(),
@@ -109,9 +111,10 @@ pub fn select<'a>(snapshot: &'a Snapshot, subject: Subject<'a>) -> Selection<'a>
     let mut left_out = Vec::new();
     let boot = boot_for(&subject, &mut wrong);
     let packages = list::compose(snapshot, &subject, &mut left_out, &mut wrong);
-    relations::check(&subject, &packages, &mut wrong);
+    relations::check(&packages, &mut wrong);
     let files = files::merge(&subject, &packages, &mut wrong);
     files::check_parents(&files, &packages, &mut wrong);
+    files::check_names(&files, &packages, &mut wrong);
     relations::check_apis(&packages, &files, &mut wrong);
     let processes = files::merge_processes(&packages);
     files::check_programs(&processes, &files, &mut wrong);

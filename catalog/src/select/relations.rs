@@ -2,23 +2,23 @@
 
 use std::collections::HashSet;
 
+use super::Wrong;
 use super::files::Files;
 use super::list::Chosen;
-use super::{Subject, Wrong};
 use crate::relation::Relation;
 use crate::snapshot::{RelationKind, Side};
 
 /// Needs and conflicts of packages.
-pub(super) fn check(subject: &Subject<'_>, packages: &[Chosen<'_>], wrong: &mut Wrong<'_>) {
+pub(super) fn check(packages: &[Chosen<'_>], wrong: &mut Wrong<'_>) {
     for package in packages {
         let this = format!("package {} {}", package.name, package.version);
-        for relation in package.local(RelationKind::Needs, subject.arch) {
+        for relation in package.local(RelationKind::Needs) {
             if !packages.iter().any(|it| it.satisfies(relation)) {
                 let instead = instead(relation, packages);
                 wrong.say(format!("{this} needs {relation}, {instead}"));
             }
         }
-        for relation in package.local(RelationKind::Conflicts, subject.arch) {
+        for relation in package.local(RelationKind::Conflicts) {
             let others = packages.iter().filter(|it| it.name != package.name);
             for other in others.filter(|it| it.satisfies(relation)) {
                 wrong.say(format!(

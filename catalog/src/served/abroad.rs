@@ -1,12 +1,12 @@
 //! What packages say about the nodes of other classes, checked over all manifests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware};
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Served, Who};
+use super::{Entry, Served, Who, last};
 use crate::relation::Relation;
 use crate::select::Selection;
 use crate::snapshot::{Problem, RelationKind, Scope};
@@ -98,14 +98,14 @@ impl Says {
 
 /// Takes back what would break a promise between classes: whoever takes away what another needs
 /// goes on with what was good, if that helps; else the one that needs does. Where there is nothing
-/// to go back to, the one that needs gets nothing. Gives back what is wrong.
+/// to go back to, the one that needs gets nothing new. Gives back what is wrong.
 pub(super) fn settle(
     entries: &mut BTreeMap<Who, Entry>,
     last_good: &BTreeMap<Who, Entry>,
 ) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    // Every round takes something back for good, so there are no more rounds than twice the entries.
-    while let Some(broken) = first_broken(entries) {
+    let (mut problems, mut left_alone) = (Vec::new(), BTreeSet::new());
+    // Every round settles somebody for good.
+    while let Some(broken) = first_broken(entries, &left_alone) {
         let keeps = |who: &Who| format!("{} keeps what it had", name_of(who));
         let (about, remedy) = match &broken.other {
             Some(other) if helps(&broken.says, other, last_good) => {
@@ -113,6 +113,11 @@ pub(super) fn settle(
                 (other, keeps(other))
             }
             Some(_) | None if go_back(entries, last_good, &broken.who) => {
+                (&broken.who, keeps(&broken.who))
+            }
+            // It needed this before, and runs: it is not stopped for what others do.
+            Some(_) | None if last(last_good, &broken.who).is_some() => {
+                left_alone.insert(broken.who.clone());
                 (&broken.who, keeps(&broken.who))
             }
             Some(_) | None => {
@@ -130,7 +135,7 @@ pub(super) fn settle(
 
 /// Whether what somebody had before would do.
 fn helps(says: &Says, who: &Who, last_good: &BTreeMap<Who, Entry>) -> bool {
-    last_good.get(who).is_some_and(|it| says.holds(&it.abroad))
+    last(last_good, who).is_some_and(|it| says.holds(&it.abroad))
 }
 
 /// A promise that does not hold.
@@ -142,8 +147,9 @@ struct Broken {
     text: String,
 }
 
-fn first_broken(entries: &BTreeMap<Who, Entry>) -> Option<Broken> {
-    entries.iter().find_map(|(who, entry)| {
+fn first_broken(entries: &BTreeMap<Who, Entry>, left_alone: &BTreeSet<Who>) -> Option<Broken> {
+    let entries_to_check = entries.iter().filter(|(who, _)| !left_alone.contains(who));
+    entries_to_check.into_iter().find_map(|(who, entry)| {
         let mut says = entry.abroad.says.iter();
         says.find_map(|it| broken(who, it, entries))
     })
@@ -195,7 +201,7 @@ fn go_back(
     last_good: &BTreeMap<Who, Entry>,
     who: &Who,
 ) -> bool {
-    let (Some(entry), Some(before)) = (entries.get_mut(who), last_good.get(who)) else {
+    let (Some(entry), Some(before)) = (entries.get_mut(who), last(last_good, who)) else {
         return false;
     };
     let changed = entry.abroad != before.abroad || entry.encoded.digest != before.encoded.digest;

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::abroad::Abroad;
 use super::{Encoded, Entry, Served, Who};
 use crate::error::{Error, Result};
+use crate::snapshot::Snapshot;
+use crate::store::Catalog;
 
 /// Where manifests are kept.
 #[derive(Debug, Clone)]
@@ -39,6 +41,16 @@ struct Line {
 }
 
 const INDEX: &str = "index.json";
+
+impl Catalog {
+    /// The manifests as bootd has them in force: those of `snapshot` where they are right, else what
+    /// was kept.
+    #[must_use]
+    pub fn served(&self, snapshot: &Snapshot) -> Served {
+        let kept = Kept::below(self.dir()).read();
+        kept.next(&Snapshot::default(), snapshot)
+    }
+}
 
 impl Kept {
     /// Below a state directory.

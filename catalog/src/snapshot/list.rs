@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bootd_protocol::manifest::PackageRef;
 use rusqlite::Connection;
 
-use super::Class;
 use super::read::each;
+use super::{Class, Problem};
 
 /// A package in a class's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +46,11 @@ pub struct NodePackage {
 pub(super) fn fill_classes(
     db: &Connection,
     classes: &mut BTreeMap<String, Class>,
+    problems: &mut Vec<Problem>,
 ) -> rusqlite::Result<()> {
     let packages = "SELECT class, package, version, position FROM class_package
                     ORDER BY class, position IS NULL, position, package";
-    each(db, packages, |row| {
+    each(db, "class_package", packages, problems, |row| {
         if let Some(class) = classes.get_mut(row.get_ref(0)?.as_str()?) {
             class.packages.push(Listed {
                 package: PackageRef {
@@ -62,7 +63,7 @@ pub(super) fn fill_classes(
         Ok(())
     })?;
     let features = "SELECT owner, feature, wanted FROM feature WHERE scope = 'class'";
-    each(db, features, |row| {
+    each(db, "feature", features, problems, |row| {
         if let Some(class) = classes.get_mut(row.get_ref(0)?.as_str()?) {
             class.features.insert(row.get(1)?, row.get(2)?);
         }
@@ -71,15 +72,19 @@ pub(super) fn fill_classes(
 }
 
 /// What sets nodes apart, by name.
-pub(super) fn apart(db: &Connection) -> rusqlite::Result<HashMap<String, Box<Apart>>> {
+pub(super) fn apart(
+    db: &Connection,
+    problems: &mut Vec<Problem>,
+) -> rusqlite::Result<HashMap<String, Box<Apart>>> {
     let mut all: HashMap<String, Box<Apart>> = HashMap::new();
-    each(db, "SELECT name FROM node WHERE packages = 'own'", |row| {
+    let own = "SELECT name FROM node WHERE packages = 'own'";
+    each(db, "node", own, problems, |row| {
         all.entry(row.get(0)?).or_default().own_list = true;
         Ok(())
     })?;
     let packages = "SELECT node, package, version, position FROM node_package
                     ORDER BY node, position IS NULL, position, package";
-    each(db, packages, |row| {
+    each(db, "node_package", packages, problems, |row| {
         let package = NodePackage {
             name: row.get(1)?,
             version: row.get(2)?,
@@ -89,7 +94,7 @@ pub(super) fn apart(db: &Connection) -> rusqlite::Result<HashMap<String, Box<Apa
         Ok(())
     })?;
     let features = "SELECT owner, feature, wanted FROM feature WHERE scope = 'node'";
-    each(db, features, |row| {
+    each(db, "feature", features, problems, |row| {
         let apart = all.entry(row.get(0)?).or_default();
         apart.features.insert(row.get(1)?, row.get(2)?);
         Ok(())

@@ -100,7 +100,7 @@ pub(super) fn preparations(
         }))
     })?;
     let targets = "SELECT preparation, scope, name FROM preparation_target";
-    each(db, targets, |row| {
+    each(db, "preparation_target", targets, problems, |row| {
         let (id, scope): (i64, String) = (row.get(0)?, row.get(1)?);
         if let Some(preparation) = all.iter_mut().find(|it| it.id == id) {
             preparation.covers.push(covered(&scope, row.get(2)?));
@@ -123,7 +123,8 @@ const IMAGES: &str = "
 
 pub(super) fn tests(db: &Connection, problems: &mut Vec<Problem>) -> rusqlite::Result<Vec<Test>> {
     let mut all: BTreeMap<i64, Test> = BTreeMap::new();
-    each(db, "SELECT id, scope, name FROM test", |row| {
+    let query = "SELECT id, scope, name FROM test";
+    each(db, "test", query, problems, |row| {
         let (id, scope): (i64, String) = (row.get(0)?, row.get(1)?);
         let test = Test {
             id,
@@ -135,7 +136,7 @@ pub(super) fn tests(db: &Connection, problems: &mut Vec<Problem>) -> rusqlite::R
         Ok(())
     })?;
     let packages = "SELECT test, package, version FROM test_package ORDER BY test, package";
-    each(db, packages, |row| {
+    each(db, "test_package", packages, problems, |row| {
         if let Some(test) = all.get_mut(&row.get(0)?) {
             test.packages.push(PackageRef {
                 name: row.get(1)?,
@@ -165,18 +166,13 @@ pub(super) fn install(row: &Row<'_>) -> rusqlite::Result<RowResult<Install>> {
     })
 }
 
-pub(super) fn reset(row: &Row<'_>) -> rusqlite::Result<RowResult<Option<Reset>>> {
-    let command: Option<String> = row.get("reset_command")?;
+pub(super) fn reset(row: &Row<'_>) -> rusqlite::Result<RowResult<(String, Reset)>> {
+    let command: String = row.get("reset_command")?;
     let seconds: i64 = row.get("reset_after_seconds")?;
-    let after = Duration::from_secs(seconds.unsigned_abs());
-    Ok(command
-        .map(|json| {
-            let command = serde_json::from_str(&json);
-            let wrong = |error| format!("reset_command is not a JSON array of text: {error}");
-            Ok(Reset {
-                command: command.map_err(wrong)?,
-                after,
-            })
-        })
-        .transpose())
+    let wrong = |error| format!("reset_command is not a JSON array of text: {error}");
+    let reset = Reset {
+        command: row_try!(serde_json::from_str(&command).map_err(wrong)),
+        after: Duration::from_secs(seconds.unsigned_abs()),
+    };
+    Ok(Ok((row.get("name")?, reset)))
 }

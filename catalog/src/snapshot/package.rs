@@ -1,6 +1,6 @@
 //! Packages: their modules, and what they say about each other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::Arch;
@@ -11,8 +11,8 @@ use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
-use super::read::{RowResult, blob, each, good_rows, parsed, row_try, texts, word};
-use crate::relation::Relation;
+use super::read::{RowResult, blob, each, good_rows, parsed, row_try, texts, tolerate, word};
+use crate::relation::{Is, Relation};
 
 /// One build of one version of a package.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Package {
     pub libraries: Vec<Library>,
     /// Interfaces between modules, sorted by path.
     pub apis: Vec<Api>,
+    /// A row of it makes no sense: nobody gets it as the others are.
+    pub damaged: bool,
 }
 
 /// One path of a package.
@@ -194,14 +196,20 @@ pub(super) fn read(
     db: &Connection,
     problems: &mut Vec<Problem>,
 ) -> rusqlite::Result<BTreeMap<PackageRef, Vec<Package>>> {
-    let mut modules = by_package(db, "package_file", MODULES, problems, module)?;
-    let mut processes = by_package(db, "package_process", PROCESSES, problems, process)?;
-    let mut relations = by_package(db, "package_relation", RELATIONS, problems, relations)?;
-    let mut libraries = by_package(db, "package_library", LIBRARIES, problems, library)?;
-    let mut apis = by_package(db, "package_api", APIS, problems, api)?;
+    let mut damaged = HashSet::new();
+    let mut by_package = ByPackage {
+        db,
+        problems,
+        damaged: &mut damaged,
+    };
+    let mut modules = by_package.read("package_file", MODULES, module)?;
+    let mut processes = by_package.read("package_process", PROCESSES, process)?;
+    let mut relations = by_package.read("package_relation", RELATIONS, relations)?;
+    let mut libraries = by_package.read("package_library", LIBRARIES, library)?;
+    let mut apis = by_package.read("package_api", APIS, api)?;
     let mut packages = BTreeMap::<PackageRef, Vec<Package>>::new();
     let all = "SELECT id, name, version, arch, function FROM package ORDER BY id";
-    each(db, all, |row| {
+    each(db, "package", all, problems, |row| {
         let id: i64 = row.get(0)?;
         let arch: String = row.get(3)?;
         let key = PackageRef {
@@ -217,31 +225,45 @@ pub(super) fn read(
             relations: relations.remove(&id).unwrap_or_default(),
             libraries: libraries.remove(&id).unwrap_or_default(),
             apis: apis.remove(&id).unwrap_or_default(),
+            damaged: damaged.contains(&id),
         });
         Ok(())
     })?;
     Ok(packages)
 }
 
-/// Rows grouped by their column `package_id`, in the order of the query. What is wrong with one is
-/// told by its package's name.
-fn by_package<T>(
-    db: &Connection,
-    table: &'static str,
-    query: &str,
-    problems: &mut Vec<Problem>,
-    read: impl Fn(&Row<'_>) -> rusqlite::Result<RowResult<T>>,
-) -> rusqlite::Result<HashMap<i64, Vec<T>>> {
-    let id_column = db.prepare(query)?.column_index("package_id")?;
-    let rows = good_rows(db, table, query, problems, |row| {
-        let id: i64 = row.get(id_column)?;
-        Ok(read(row)?.map(|value| (id, value)))
-    })?;
-    let mut groups: HashMap<i64, Vec<T>> = HashMap::new();
-    for (id, value) in rows {
-        groups.entry(id).or_default().push(value);
+/// Reads rows that belong to packages.
+struct ByPackage<'a> {
+    db: &'a Connection,
+    problems: &'a mut Vec<Problem>,
+    /// Those with a row that makes no sense.
+    damaged: &'a mut HashSet<i64>,
+}
+
+impl ByPackage<'_> {
+    /// Rows grouped by their column `package_id`, in the order of the query.
+    fn read<T>(
+        &mut self,
+        table: &'static str,
+        query: &str,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<RowResult<T>>,
+    ) -> rusqlite::Result<HashMap<i64, Vec<T>>> {
+        let id_column = self.db.prepare(query)?.column_index("package_id")?;
+        let damaged = &mut *self.damaged;
+        let rows = good_rows(self.db, table, query, self.problems, |row| {
+            let id: i64 = row.get(id_column)?;
+            let value = tolerate(read(row))?;
+            if value.is_err() {
+                damaged.insert(id);
+            }
+            Ok(value.map(|value| (id, value)))
+        })?;
+        let mut groups: HashMap<i64, Vec<T>> = HashMap::new();
+        for (id, value) in rows {
+            groups.entry(id).or_default().push(value);
+        }
+        Ok(groups)
     }
-    Ok(groups)
 }
 
 const MODULES: &str = "
@@ -321,9 +343,16 @@ fn relations(row: &Row<'_>) -> rusqlite::Result<RowResult<Relations>> {
     let text: String = row.get("relation")?;
     let kind = row_try!(word(row, "kind", RelationKind::ALL, RelationKind::name)?);
     let relation = text.parse::<Relation>().map_err(|error| error.to_string());
+    let kind = kind.unwrap_or(RelationKind::Needs);
+    let relation = row_try!(relation);
+    let mut bounds = relation.alternatives.iter().flat_map(|it| &it.range);
+    if kind == RelationKind::Provides && bounds.any(|it| it.is != Is::Exactly) {
+        let text = format!("it provides {relation}: one version, as in name (= 1), or none");
+        return Ok(Err(text));
+    }
     Ok(Ok(Relations {
-        kind: kind.unwrap_or(RelationKind::Needs),
-        relation: row_try!(relation),
+        kind,
+        relation,
         on_class: row.get("on_class")?,
         for_arch: row_try!(parsed(row, "for_arch")?),
     }))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::Arch;
 use bootd_protocol::manifest::{BlobRef, Boot, ForeignDisk, Loader, OnSilence, Policy};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use super::option::{self, Options};
@@ -26,7 +27,7 @@ pub(crate) fn snapshot(db: &Connection) -> rusqlite::Result<Snapshot> {
     let mut problems = Vec::new();
     let generation: i64 = db.query_row("SELECT value FROM generation", [], |row| row.get(0))?;
     let mut options = option::read(db, &mut problems)?;
-    let mut apart = list::apart(db)?;
+    let mut apart = list::apart(db, &mut problems)?;
     let mut snapshot = Snapshot {
         generation: generation.unsigned_abs(),
         networks: network::read(db, &mut options, &mut problems)?,
@@ -61,18 +62,44 @@ pub(super) fn good_rows<T>(
     let mut rows = statement.query([])?;
     let mut good = Vec::new();
     while let Some(row) = rows.next()? {
-        match read(row)? {
+        match tolerate(read(row))? {
             Ok(value) => good.push(value),
-            Err(text) => problems.push(Problem {
-                scope: Scope::Row {
-                    table,
-                    name: row.get(0)?,
-                },
-                text,
-            }),
+            Err(text) => problems.push(about_row(table, row, text)?),
         }
     }
     Ok(good)
+}
+
+fn about_row(table: &'static str, row: &Row<'_>, text: String) -> rusqlite::Result<Problem> {
+    let name = match row.get_ref(0)? {
+        ValueRef::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => "?".to_owned(),
+    };
+    Ok(Problem {
+        scope: Scope::Row { table, name },
+        text,
+    })
+}
+
+/// A value that is no UTF-8, or not of its kind, spoils its row and not the catalog.
+pub(super) fn tolerate<T>(read: rusqlite::Result<RowResult<T>>) -> rusqlite::Result<RowResult<T>> {
+    use rusqlite::Error;
+    let is_about_value = |error: &Error| {
+        matches!(
+            error,
+            Error::Utf8Error(..)
+                | Error::FromSqlConversionFailure(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::InvalidColumnType(..)
+        )
+    };
+    match read {
+        Err(error) if is_about_value(&error) => {
+            Ok(Err(format!("a value in it cannot be read: {error}")))
+        }
+        read => read,
+    }
 }
 
 /// A column's text as a value; NULL is `None`.
@@ -187,7 +214,14 @@ fn classes(
         .into_iter()
         .map(|class| (class.name.clone(), class))
         .collect();
-    list::fill_classes(db, &mut classes)?;
+    list::fill_classes(db, &mut classes, problems)?;
+    let resets = "SELECT name, reset_command, reset_after_seconds FROM class
+                  WHERE reset_command IS NOT NULL";
+    for (class, reset) in good_rows(db, "class", resets, problems, orders::reset)? {
+        if let Some(class) = classes.get_mut(&class) {
+            class.reset = Some(reset);
+        }
+    }
     for (class, arch, boot) in good_rows(db, "boot image of class", IMAGES, problems, image)? {
         if let Some(class) = classes.get_mut(&class) {
             class.images.insert(arch, boot);
@@ -229,7 +263,7 @@ fn class(row: &Row<'_>, options: &mut Options) -> rusqlite::Result<RowResult<Cla
         lease: lease.map(|seconds| Duration::from_secs(seconds.into())),
         boot_by: row_try!(word(row, "boot_by", BootBy::ALL, BootBy::name)?),
         install: row_try!(orders::install(row)?),
-        reset: row_try!(orders::reset(row)?),
+        reset: None,
     }))
 }
 
@@ -298,15 +332,20 @@ pub(super) fn texts(row: &Row<'_>, column: &str) -> rusqlite::Result<RowResult<V
         .map_err(|error| format!("{column} is not a JSON array of text: {error}")))
 }
 
+/// Gives every row of a query to `take`; those that cannot be read become problems.
 pub(super) fn each(
     db: &Connection,
+    table: &'static str,
     query: &str,
+    problems: &mut Vec<Problem>,
     mut take: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
     let mut statement = db.prepare(query)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        take(row)?;
+        if let Err(text) = tolerate(take(row).map(Ok))? {
+            problems.push(about_row(table, row, text)?);
+        }
     }
     Ok(())
 }

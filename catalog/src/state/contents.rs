@@ -13,14 +13,18 @@ use crate::error::Result;
 const KEPT_MS: i64 = 7 * 24 * 3600 * 1000;
 
 pub(super) fn write(db: &Transaction<'_>, in_force: &[Contents], now: i64) -> rusqlite::Result<()> {
+    // What was in force until now begins to be old only now.
+    let over = "UPDATE manifest SET seen_ms = ?1, in_force = 0 WHERE in_force = 1";
+    db.execute(over, [now])?;
     for contents in in_force {
         let digest = contents.digest.to_string();
-        let seen = "UPDATE manifest SET seen_ms = ?2 WHERE digest = ?1";
+        let seen = "UPDATE manifest SET seen_ms = ?2, in_force = 1 WHERE digest = ?1";
         if db.prepare_cached(seen)?.execute(params![digest, now])? > 0 {
             continue;
         }
-        let insert = "INSERT INTO manifest (digest, class, arch, image, image_version, seen_ms)
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let insert = "INSERT INTO manifest
+                          (digest, class, arch, image, image_version, seen_ms, in_force)
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)";
         db.prepare_cached(insert)?.execute(params![
             digest,
             contents.class,

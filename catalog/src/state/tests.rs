@@ -139,7 +139,10 @@ fn contents_that_nobody_names_go_after_a_week() {
     let new = || vec![contents("new", "1", &[("site", "2.0"), ("base", "1")])];
     store.write(&[Record::InForce(new(), 6 * day)]).unwrap();
     assert_eq!(count(&store, "manifest"), 3);
+    // It was in force until the sixth day.
     store.write(&[Record::InForce(new(), 8 * day)]).unwrap();
+    assert_eq!(count(&store, "manifest"), 3);
+    store.write(&[Record::InForce(new(), 14 * day)]).unwrap();
     assert_eq!(count(&store, "manifest"), 2);
     assert_eq!(count(&store, "manifest_package"), 3);
 }

@@ -93,6 +93,8 @@ fn the_examples_of_orders_work() {
 #[test]
 fn the_examples_of_packages_work() {
     let (dir, catalog) = catalog();
+    // bootd has been there.
+    drop(StateStore::open(&catalog.state_path()).unwrap());
     let blocks = PACKAGES.split("```sh\n").skip(1);
     let blocks: Vec<&str> = blocks.map(|it| it.split("```").next().unwrap()).collect();
     assert!(blocks.len() >= 5, "{blocks:?}");
