@@ -115,12 +115,14 @@ pub fn match_rule<'a>(snapshot: &'a Snapshot, identity: &Identity) -> Match<'a> 
     let mut is_open = false;
     for (rule, fit) in candidates(snapshot, identity) {
         let ignores = rule.action == Action::Ignore;
-        match fit {
-            // A rule before it may ignore the machine as well: that makes no difference.
-            Fit::Yes if !is_open || ignores => return Match::Rule { rule },
-            _ if !ignores => return Match::Perhaps { rule },
-            _ => is_open = true,
+        // If one before it may ignore the machine as well, that makes no difference.
+        if fit == Fit::Yes && (!is_open || ignores) {
+            return Match::Rule { rule };
         }
+        if !ignores {
+            return Match::Perhaps { rule };
+        }
+        is_open = true;
     }
     Match::Nobody
 }
