@@ -13,9 +13,7 @@ use bootd_protocol::verify::key::PublicKey;
 use bootd_protocol::verify::master::{self as verify, KnownNode, Standing, Wanted};
 use bootd_protocol::verify::message;
 use catalog::edit::newcomer;
-use catalog::identify::{
-    Fit, Identity, Match, Passed, candidates, fit, match_node, match_rule, passed,
-};
+use catalog::identify::{Fit, Identity, Match, candidates, columns, fit, match_node, match_rule};
 use catalog::served::Encoded;
 use catalog::snapshot::{Action, Class, Install, KeyPolicy, Node, Rule, Snapshot, Unknown};
 
@@ -315,8 +313,8 @@ impl Wisher<'_> {
 impl Wisher<'_> {
     /// What a machine boots to say what it is: what the first rule that may take it in has for it.
     /// Its init is the same whatever the class.
-    fn perhaps(&self, first: &Rule, identity: &Identity, client: &Client) -> Wish<'_> {
-        let machine = client.kind.machine();
+    fn perhaps(&self, first: &Rule, identity: &Identity, kind: ClientKind) -> Wish<'_> {
+        let machine = kind.machine();
         let class = |rule: &Rule| match &rule.action {
             Action::Enrol { class } | Action::Hold { class } => {
                 self.view.snapshot.classes.get(class)
@@ -367,13 +365,10 @@ fn unwanted(snapshot: &Snapshot, identity: &Identity) -> String {
         ..identity.clone()
     };
     let mut text = "no rule takes it in".to_owned();
-    let could = |it: &Passed<'_>| fit(it.rule, &before) == Fit::Perhaps;
-    for passed in passed(snapshot, identity)
-        .into_iter()
-        .filter(could)
-        .take(MAX_NAMED)
-    {
-        text += &format!("; rule {}: {}", passed.rule.name, passed.because);
+    let could = |rule: &&Rule| fit(rule, &before) == Fit::Perhaps;
+    for rule in snapshot.rules.iter().filter(could).take(MAX_NAMED) {
+        let column = columns(rule, identity).find(|it| it.fit() == Fit::No);
+        text += &column.map_or_else(String::new, |it| format!("; rule {}: {it}", rule.name));
     }
     text
 }
@@ -386,12 +381,15 @@ impl dhcp::Wishes for Wisher<'_> {
                 let reason = ignores(rule).into();
                 Wish::offer_only(Offer::Ignore { reason })
             }
-            Place::Perhaps(first) => self.perhaps(first, &identity, client),
+            // Others than those that boot never come to say what they are.
+            Place::Perhaps(first) if client.kind.boots() => {
+                self.perhaps(first, &identity, client.kind)
+            }
             Place::HeldNewcomer(rule) => {
                 let reason = holds(rule).into();
                 of_node(None, None, Offer::Hold { reason })
             }
-            Place::Stranger => {
+            Place::Stranger | Place::Perhaps(_) => {
                 let reason = Arc::clone(&self.view.reasons.stranger);
                 let offer = match self.view.serves_strangers(client.place.network.as_deref()) {
                     true => Offer::None { reason },

@@ -129,6 +129,13 @@ fn a_machine_boots_to_say_what_it_is() {
 }
 
 #[test]
+fn who_does_not_boot_is_a_stranger() {
+    let world = World::new("INSERT INTO rule (name, class, slot) VALUES ('left', 'x86', '1*')");
+    let reason = "no rule takes it in".into();
+    assert_eq!(world.offer(ClientKind::Plain), Offer::None { reason });
+}
+
+#[test]
 fn what_is_no_perhaps_is_as_it_was() {
     let world = World::new(
         "INSERT INTO rule (name, priority, class) VALUES ('all', 1, 'x86');
