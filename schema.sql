@@ -318,6 +318,12 @@ CREATE TABLE rule (
     -- What the client's program calls itself (option 60): 'PXEClient*', 'docsis3.0*'.
     vendor_class TEXT
         CONSTRAINT "vendor_class is a text, or NULL for any" CHECK (vendor_class <> ''),
+    -- More of the machine's SMBIOS: its serial number, that of its chassis, and where in that it
+    -- sits; * stands for any text: 'Slot 0*'. What SMBIOS says is told by init alone, so a machine
+    -- that such a rule may take in boots before it becomes a node.
+    serial      TEXT CONSTRAINT "serial is a text, or NULL for any" CHECK (serial <> ''),
+    chassis     TEXT CONSTRAINT "chassis is a text, or NULL for any" CHECK (chassis <> ''),
+    slot        TEXT CONSTRAINT "slot is a text, or NULL for any" CHECK (slot <> ''),
     CONSTRAINT "enrol and hold need a class; ignore has none"
         CHECK ((class IS NULL) = (action = 'ignore'))
 ) STRICT, WITHOUT ROWID;

@@ -38,6 +38,8 @@ pub struct Reasons {
     pub classes: HashMap<String, Arc<str>>,
     /// By name of the rule that takes them in.
     pub rules: HashMap<String, Arc<str>>,
+    /// By name of the rule that may take them in.
+    pub perhaps: HashMap<String, Arc<str>>,
     /// For machines that no rule takes in.
     pub stranger: Arc<str>,
 }
@@ -52,7 +54,13 @@ impl Reasons {
             }
             Action::Ignore => None,
         };
+        let perhaps = |rule: &Rule| {
+            let name = &rule.name;
+            let reason = format!("rule {name} may take it in, once it has said what it is");
+            (name.clone(), reason.into())
+        };
         Reasons {
+            perhaps: snapshot.rules.iter().map(perhaps).collect(),
             classes: snapshot.classes.keys().map(class).collect(),
             rules: snapshot.rules.iter().filter_map(rule).collect(),
             stranger: "no rule takes it in".into(),

@@ -11,6 +11,7 @@
 //! | [`orders`], [`hooks`] | orders to many nodes; commands that reset one |
 //! | [`rounds`] | what is looked at once a second |
 //! | [`dhcp`], [`verify`], [`http`], [`tftp_files`] | one edge for each protocol |
+//! | `unwanted` | machines that get no answer, told of once |
 //! | [`tftp`] | the TFTP server: sockets around the pure engine |
 //! | [`tftp_tree`] | a directory tree for it |
 //! | [`boot_files`] | boot images taken apart, scripts for iPXE |
@@ -42,5 +43,6 @@ pub mod sys;
 pub mod tftp;
 pub mod tftp_files;
 pub mod tftp_tree;
+mod unwanted;
 pub mod verify;
 pub mod wishes;

@@ -280,6 +280,36 @@ mod tests {
         assert_eq!(commits(&db), before + 1);
     }
 
+    #[test]
+    fn a_perhaps_makes_no_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = Catalog::create(dir.path()).unwrap();
+        sqlite3(
+            &catalog.db_path(),
+            "INSERT INTO class (name) VALUES ('web');
+             INSERT INTO rule (name, priority, class, serial) VALUES ('a', 1, 'web', 'CZ*');
+             INSERT INTO rule (name, priority, class) VALUES ('b', 2, 'web');",
+        );
+        let desired = Desired::load(&catalog).unwrap();
+        let (recorder, _written) = recorder(StateStore::open(&catalog.state_path()).unwrap());
+        let writer = Catalog::open(dir.path()).unwrap();
+        let (registrar, desk) = registrar(writer, desired, recorder);
+        let by_dhcp = |last| Identity {
+            mac: Some(Mac([2, 0, 0, 0, 0, last])),
+            ..Identity::default()
+        };
+        registrar.enrol(by_dhcp(1));
+        registrar.enrol(Identity {
+            serial: Some("CZ1".into()),
+            ..by_dhcp(2)
+        });
+        drop(registrar);
+        desk.run(&Life::default().part("registrar"));
+        let nodes = catalog.snapshot().unwrap().nodes;
+        let names: Vec<_> = nodes.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["node-000002"]);
+    }
+
     fn sqlite3(db: &Path, script: &str) {
         let status = Command::new("sqlite3").arg(db).arg(script).status();
         assert!(status.unwrap().success());

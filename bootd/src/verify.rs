@@ -3,6 +3,7 @@
 use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bootd_protocol::verify::MAX_LEN;
 use bootd_protocol::verify::header::Drop as Dropped;
@@ -23,6 +24,7 @@ use crate::presence::Presence;
 use crate::recorder::Recorder;
 use crate::registrar::Registrar;
 use crate::supervision::{BEAT_INTERVAL, Pulse};
+use crate::unwanted::Unwanted;
 use crate::wishes::{Wisher, located, verify_identity};
 
 /// What the edge works with.
@@ -112,6 +114,7 @@ impl Verify {
     /// The socket fails.
     pub fn run(self, mut machine: Master) -> io::Result<()> {
         let mut buffer = [0; MAX_LEN + 1];
+        let mut unwanted = Unwanted::new(Instant::now());
         self.socket.set_read_timeout(Some(BEAT_INTERVAL))?;
         loop {
             self.pulse.beat();
@@ -137,13 +140,13 @@ impl Verify {
                 debug!(%from, "verify datagram dropped: {reason}");
             }
             while let Some(command) = machine.next_command() {
-                self.obey(command);
+                self.obey(command, &mut unwanted);
             }
             self.count(&machine);
         }
     }
 
-    fn obey(&self, command: Command) {
+    fn obey(&self, command: Command, unwanted: &mut Unwanted) {
         match command {
             Command::Send { to, datagram } => {
                 if let Err(error) = self.socket.send_to(&datagram, to) {
@@ -156,6 +159,9 @@ impl Verify {
             Command::BindKey(identity) => {
                 let key = *identity.key.as_bytes();
                 self.registrar.bind_key(verify_identity(&identity), key);
+            }
+            Command::Ignored { machine, reason } => {
+                unwanted.tell(&machine, &reason, &self.recorder);
             }
             Command::Observe(observation) => self.observe(&observation),
         }

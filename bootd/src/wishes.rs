@@ -8,13 +8,14 @@ use std::sync::Arc;
 use bootd_protocol::boot_choice::{Client, ClientKind, Offer};
 use bootd_protocol::dhcp::server::{self as dhcp, Wish};
 use bootd_protocol::identity::{Arch, Firmware, Mac};
+use bootd_protocol::smbios::meant;
 use bootd_protocol::verify::key::PublicKey;
 use bootd_protocol::verify::master::{self as verify, KnownNode, Standing, Wanted};
 use bootd_protocol::verify::message;
 use catalog::edit::newcomer;
-use catalog::identify::{Identity, Match, match_node};
+use catalog::identify::{Fit, Identity, Match, candidates, columns, fit, match_node, match_rule};
 use catalog::served::Encoded;
-use catalog::snapshot::{Action, Class, Install, KeyPolicy, Node, Rule, Unknown};
+use catalog::snapshot::{Action, Class, Install, KeyPolicy, Node, Rule, Snapshot, Unknown};
 
 use crate::desired::View;
 use crate::locations::Locations;
@@ -48,6 +49,11 @@ pub fn dhcp_identity(client: &Client) -> Identity {
     }
 }
 
+/// What init says is all that it has to say. That of version 1 says placeholders, too.
+fn said(text: &str) -> Option<String> {
+    Some(meant(text).to_owned())
+}
+
 /// Who speaks the verify protocol, in the catalog's words.
 #[must_use]
 pub fn verify_identity(who: &message::Identity) -> Identity {
@@ -57,7 +63,11 @@ pub fn verify_identity(who: &message::Identity) -> Identity {
         uuid: Some(who.uuid),
         arch: Some(who.arch),
         firmware: Some(who.firmware),
-        product: Some(who.product.clone()),
+        product: said(&who.smbios.product),
+        vendor: said(&who.smbios.vendor),
+        serial: said(&who.smbios.serial),
+        chassis: said(&who.smbios.chassis),
+        slot: said(&who.smbios.slot),
         ..Identity::default()
     }
 }
@@ -81,8 +91,12 @@ enum Place<'a> {
     Member(&'a Node, &'a Class),
     /// A rule takes it in.
     Newcomer(&'a Rule, &'a Class),
+    /// A rule takes it in, to hold it.
+    HeldNewcomer(&'a Rule),
+    /// This is the first rule that may take it in, once its init has said what it is.
+    Perhaps(&'a Rule),
     Held(Option<&'a Node>, String),
-    Ignored(Arc<str>),
+    Ignored(&'a Rule),
     /// No rule takes it in.
     Stranger,
 }
@@ -114,12 +128,11 @@ impl View {
                         Place::Held(None, reason)
                     }
                 },
-                Action::Hold { .. } => {
-                    Place::Held(None, format!("rule {} holds new machines", rule.name))
-                }
-                Action::Ignore => Place::Ignored(format!("rule {} ignores it", rule.name).into()),
+                Action::Hold { .. } => Place::HeldNewcomer(rule),
+                Action::Ignore => Place::Ignored(rule),
             },
-            Match::Nobody { .. } => Place::Stranger,
+            Match::Perhaps { rule } => Place::Perhaps(rule),
+            Match::Nobody => Place::Stranger,
         }
     }
 
@@ -157,12 +170,28 @@ impl verify::Wishes for Wisher<'_> {
     fn standing(&self, who: &message::Identity) -> Standing {
         let identity = located(who, self.locations);
         let (name, key, class, enrol) = match self.view.place(&identity) {
-            Place::Ignored(_) | Place::Stranger => return Standing::Ignored,
+            Place::Ignored(_) | Place::Stranger | Place::Perhaps(_) => {
+                let reason = unwanted(&self.view.snapshot, &identity);
+                return Standing::Ignored { reason };
+            }
+            Place::HeldNewcomer(rule) => {
+                return Standing::Held {
+                    name: None,
+                    key: None,
+                    enrol: true,
+                    reason: holds(rule),
+                };
+            }
             Place::Held(node, reason) => {
                 let name = node.map(|node| node.name.clone());
                 let key = node.and_then(|node| node.public_key);
                 let key = key.and_then(|key| known_key(&key, who)).map(Box::new);
-                return Standing::Held { name, key, reason };
+                return Standing::Held {
+                    name,
+                    key,
+                    enrol: false,
+                    reason,
+                };
             }
             Place::Member(node, class) => (node.name.clone(), node.public_key, class, false),
             Place::Newcomer(rule, class) => (self.newcomer(rule, &identity), None, class, true),
@@ -281,12 +310,86 @@ impl Wisher<'_> {
     }
 }
 
+impl Wisher<'_> {
+    /// What a machine boots to say what it is: what the first rule that may take it in has for it.
+    /// Its init is the same whatever the class.
+    fn perhaps(&self, first: &Rule, identity: &Identity, kind: ClientKind) -> Wish<'_> {
+        let machine = kind.machine();
+        let class = |rule: &Rule| match &rule.action {
+            Action::Enrol { class } | Action::Hold { class } => {
+                self.view.snapshot.classes.get(class)
+            }
+            Action::Ignore => None,
+        };
+        let has_image = |class: &&Class| {
+            let (arch, firmware) = machine?;
+            self.view.served.wanted(&class.name, None, arch, firmware)
+        };
+        let rules = candidates(&self.view.snapshot, identity).map(|(rule, _)| rule);
+        let bootable = rules.filter_map(class).find(|it| has_image(it).is_some());
+        let Some(class) = bootable.or_else(|| class(first)) else {
+            let reason = format!("rule {} names no class that exists", first.name);
+            let reason = reason.into();
+            return of_node(None, None, Offer::Hold { reason });
+        };
+        let reason = self.view.reasons.perhaps.get(&first.name);
+        let reason = reason.map_or_else(|| "".into(), Arc::clone);
+        let offer = self.view.boot(class, None, machine, reason);
+        of_node(None, Some(class), offer)
+    }
+}
+
+fn holds(rule: &Rule) -> String {
+    format!("rule {} holds new machines", rule.name)
+}
+
+fn ignores(rule: &Rule) -> String {
+    format!("rule {} ignores it", rule.name)
+}
+
+/// So many rules are named that do not take in a machine.
+const MAX_NAMED: usize = 3;
+
+/// In words: why a machine whose init has spoken gets no answer. Rules that could have fitted before
+/// it spoke are those that an operator asks about.
+fn unwanted(snapshot: &Snapshot, identity: &Identity) -> String {
+    if let Match::Rule { rule } = match_rule(snapshot, identity) {
+        return ignores(rule);
+    }
+    let before = Identity {
+        product: None,
+        vendor: None,
+        serial: None,
+        chassis: None,
+        slot: None,
+        ..identity.clone()
+    };
+    let mut text = "no rule takes it in".to_owned();
+    let could = |rule: &&Rule| fit(rule, &before) == Fit::Perhaps;
+    for rule in snapshot.rules.iter().filter(could).take(MAX_NAMED) {
+        let column = columns(rule, identity).find(|it| it.fit() == Fit::No);
+        text += &column.map_or_else(String::new, |it| format!("; rule {}: {it}", rule.name));
+    }
+    text
+}
+
 impl dhcp::Wishes for Wisher<'_> {
     fn wish(&self, client: &Client) -> Wish<'_> {
         let identity = dhcp_identity(client);
         match self.view.place(&identity) {
-            Place::Ignored(reason) => Wish::offer_only(Offer::Ignore { reason }),
-            Place::Stranger => {
+            Place::Ignored(rule) => {
+                let reason = ignores(rule).into();
+                Wish::offer_only(Offer::Ignore { reason })
+            }
+            // Others than those that boot never come to say what they are.
+            Place::Perhaps(first) if client.kind.boots() => {
+                self.perhaps(first, &identity, client.kind)
+            }
+            Place::HeldNewcomer(rule) => {
+                let reason = holds(rule).into();
+                of_node(None, None, Offer::Hold { reason })
+            }
+            Place::Stranger | Place::Perhaps(_) => {
                 let reason = Arc::clone(&self.view.reasons.stranger);
                 let offer = match self.view.serves_strangers(client.place.network.as_deref()) {
                     true => Offer::None { reason },
@@ -332,3 +435,6 @@ fn of_node<'a>(node: Option<&'a Node>, class: Option<&'a Class>, offer: Offer) -
         ],
     }
 }
+
+#[cfg(test)]
+mod tests;

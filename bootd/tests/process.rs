@@ -17,6 +17,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bootd_protocol::digest::Digest;
+use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::smbios::Smbios;
+use bootd_protocol::verify::key::SecretKey;
+use bootd_protocol::verify::message::{BootedFrom, Identity};
+use bootd_protocol::verify::node::{self, Node, Question};
 use catalog::Catalog;
 use catalog::state::StateStore;
 
@@ -27,6 +33,7 @@ const NOBODY: u32 = 65534;
 struct Master {
     child: Child,
     http: u16,
+    verify: u16,
     state: tempfile::TempDir,
 }
 
@@ -64,8 +71,13 @@ impl Master {
         let mut command = command(state.path(), ports, more);
         change(&mut command);
         let child = command.stderr(Stdio::inherit()).spawn().unwrap();
-        let http = ports[0];
-        Master { child, http, state }
+        let [http, verify, _] = ports;
+        Master {
+            child,
+            http,
+            verify,
+            state,
+        }
     }
 
     fn status(&self) -> Vec<String> {
@@ -333,4 +345,93 @@ fn a_node_that_is_absent_is_reset() {
     until("it is remembered", || {
         state().prepared().unwrap()[0].message == format!("reset: {expected}")
     });
+}
+
+/// The questions of a machine in this slot, one for each number of a boot.
+fn questions(last: u8, slot: &str, boots: std::ops::Range<u64>) -> Vec<Vec<u8>> {
+    let key = SecretKey::from_seed(&[last; 32]);
+    let config = |boot| node::Config {
+        identity: Identity {
+            key: key.public(),
+            mac: Mac([0x52, 0x54, 0, 0, 0, last]),
+            uuid: SystemUuid([0; 16]),
+            arch: Arch::X86_64,
+            firmware: Firmware::Uefi,
+            key_is_kept: false,
+            smbios: Smbios {
+                vendor: "Maker".into(),
+                slot: slot.into(),
+                ..Smbios::default()
+            },
+        },
+        key: key.clone(),
+        trust: Vec::new(),
+        boot,
+        epoch: 1,
+        seed: [7; 32],
+    };
+    let question = Question {
+        booted_from: BootedFrom::Network,
+        manifest: Digest::NONE,
+        failed: Digest::NONE,
+    };
+    let asked = |boot| {
+        let mut node = Node::new(config(boot));
+        node.ask(question, Duration::from_secs(1));
+        let Some(node::Command::Send(datagram)) = node.next_command() else {
+            panic!("nothing is asked")
+        };
+        datagram
+    };
+    boots.map(asked).collect()
+}
+
+#[test]
+fn a_machine_that_says_what_it_is_gets_its_row_or_is_told_of_once() {
+    let master = Master::start(&[], |_| {});
+    let generation = || master.metric("bootd_catalog_generation");
+    until("it serves", || generation().is_some());
+    let before = generation();
+    master.sqlite3(
+        0,
+        "INSERT INTO class (name) VALUES ('web');
+         INSERT INTO rule (name, priority, class, slot) VALUES ('left', 1, 'web', '1*');
+         INSERT INTO rule (name, priority, action, class, slot)
+             VALUES ('right', 2, 'hold', 'web', '2*');",
+    );
+    until("the edit is in force", || generation() > before);
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let say = |datagram: &Vec<u8>| {
+        let to = (Ipv4Addr::LOCALHOST, master.verify);
+        socket.send_to(datagram, to).unwrap();
+    };
+    questions(3, "31", 1..6).iter().for_each(say);
+    questions(1, "11", 1..2).iter().for_each(say);
+    questions(2, "21", 1..2).iter().for_each(say);
+
+    let nodes = || {
+        let catalog = Catalog::open(master.state.path()).unwrap();
+        let rows = catalog.snapshot().unwrap().nodes.into_iter();
+        rows.map(|it| (it.name, it.hold)).collect::<Vec<_>>()
+    };
+    until("two are nodes", || nodes().len() == 2);
+    let expected = [("node-000001", false), ("node-000002", true)];
+    assert_eq!(
+        nodes(),
+        expected.map(|(name, hold)| (name.to_owned(), hold))
+    );
+
+    let path = master.state.path().join("state.db");
+    let told = || {
+        let state = StateStore::read_only(&path).unwrap().unwrap();
+        let mut events = state.events(None, 100).unwrap();
+        events.retain(|it| it.kind == "unwanted");
+        events.into_iter().map(|it| it.text).collect::<Vec<_>>()
+    };
+    until("it is told of", || !told().is_empty());
+    let expected = "52:54:00:00:00:03 gets no answer: no rule takes it in; \
+         rule left: slot should be 1*, the machine has 31; \
+         rule right: slot should be 2*, the machine has 31; it says arch x86_64, firmware uefi, \
+         no product, vendor \"Maker\", no serial, no chassis, slot \"31\"";
+    assert_eq!(told(), [expected]);
 }

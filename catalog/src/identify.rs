@@ -3,6 +3,9 @@
 //! [`match_node`] and [`match_rule`] run for every DHCP packet: they look up and compare, and
 //! allocate nothing. [`passed`], [`differences`] and [`columns`] put into words what they did, for
 //! people.
+//!
+//! What SMBIOS says is told by a machine's init alone, not by DHCP. Until it has spoken, rules that
+//! ask for that are a perhaps, and so is every rule after them: [`Match::Perhaps`].
 
 mod columns;
 
@@ -10,12 +13,12 @@ use std::net::Ipv4Addr;
 
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 
-pub use columns::{Column, columns, fits};
+pub use columns::{Column, Fit, columns, fit};
 
 pub use bootd_protocol::dhcp::packet::location_text;
 
 use crate::keys::PublicKey;
-use crate::snapshot::{Node, Rule, Snapshot};
+use crate::snapshot::{Action, Node, Rule, Snapshot};
 
 /// What is known of a machine that asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,10 +33,17 @@ pub struct Identity {
     pub arch: Option<Arch>,
     /// Firmware.
     pub firmware: Option<Firmware>,
-    /// SMBIOS product.
+    /// SMBIOS product. As all that SMBIOS says: `None` until init has told it, empty where the
+    /// board says none.
     pub product: Option<String>,
     /// SMBIOS manufacturer.
     pub vendor: Option<String>,
+    /// SMBIOS serial number.
+    pub serial: Option<String>,
+    /// Serial number of its chassis.
+    pub chassis: Option<String>,
+    /// Where in its chassis it sits.
+    pub slot: Option<String>,
     /// The network that it asks from, by name.
     pub network: Option<String>,
     /// The relay that passed its packet on.
@@ -59,6 +69,11 @@ pub enum Match<'a> {
     /// No node; this rule says what to do.
     Rule {
         /// The rule.
+        rule: &'a Rule,
+    },
+    /// No node, and what becomes of it depends on what its init tells. It is no node until then.
+    Perhaps {
+        /// The first rule that may take it in.
         rule: &'a Rule,
     },
     /// No node, and no rule matches.
@@ -97,21 +112,53 @@ pub fn match_node<'a>(snapshot: &'a Snapshot, identity: &Identity) -> Match<'a> 
 /// The rule for a machine that is no node.
 #[must_use]
 pub fn match_rule<'a>(snapshot: &'a Snapshot, identity: &Identity) -> Match<'a> {
-    let first = snapshot.rules.iter().find(|rule| fits(rule, identity));
-    first.map_or(Match::Nobody, |rule| Match::Rule { rule })
+    let mut is_open = false;
+    for (rule, fit) in candidates(snapshot, identity) {
+        let ignores = rule.action == Action::Ignore;
+        // If one before it may ignore the machine as well, that makes no difference.
+        if fit == Fit::Yes && (!is_open || ignores) {
+            return Match::Rule { rule };
+        }
+        if !ignores {
+            return Match::Perhaps { rule };
+        }
+        is_open = true;
+    }
+    Match::Nobody
+}
+
+/// The rules that fit or may fit, in their order, up to the first that fits whatever init tells:
+/// one of them decides.
+pub fn candidates<'a>(
+    snapshot: &'a Snapshot,
+    identity: &Identity,
+) -> impl Iterator<Item = (&'a Rule, Fit)> {
+    let mut is_decided = false;
+    snapshot
+        .rules
+        .iter()
+        .map_while(move |rule| {
+            let fit = (!is_decided).then(|| fit(rule, identity))?;
+            is_decided = fit == Fit::Yes;
+            Some((rule, fit))
+        })
+        .filter(|(_, fit)| *fit != Fit::No)
 }
 
 /// The rules that were tried before one matched, or all if none does, and why they do not match.
+/// Those that may match are not among them.
 #[must_use]
 pub fn passed<'a>(snapshot: &'a Snapshot, identity: &Identity) -> Vec<Passed<'a>> {
+    let decided = |rule: &&Rule| fit(rule, identity) == Fit::Yes;
     let because = |rule| {
-        let column = columns(rule, identity).find(|column| !column.fits())?;
+        let column = columns(rule, identity).find(|column| column.fit() == Fit::No)?;
         Some(Passed {
             rule,
             because: column.to_string(),
         })
     };
-    snapshot.rules.iter().map_while(because).collect()
+    let tried = snapshot.rules.iter().take_while(|rule| !decided(rule));
+    tried.filter_map(because).collect()
 }
 
 /// What a machine says of itself that its node's row does not: one sentence each.

@@ -214,7 +214,7 @@ impl Boot {
                 arch: kernel::arch(),
                 firmware: kernel::firmware(),
                 key_is_kept: found.installed.is_some(),
-                product: kernel::product(),
+                smbios: kernel::smbios(),
             },
             trust: trusted_keys()?,
             boot: found.memory.boot,

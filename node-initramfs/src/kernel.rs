@@ -1,11 +1,16 @@
 //! What the kernel tells through its file systems: command line, firmware, board, cards, disks.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::smbios::{self, Smbios};
 use bootd_protocol::verify::message::BootedFrom;
+
+/// So much of the SMBIOS table is read: many times what machines have.
+const MAX_SMBIOS_TABLE: u64 = 1 << 20;
 
 /// The kernel command line, as far as it is ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,10 +88,27 @@ pub fn system_uuid() -> SystemUuid {
         .unwrap_or(SystemUuid([0; 16]))
 }
 
-/// The board's product name; empty where it has none.
+/// What the board says of itself.
 #[must_use]
-pub fn product() -> String {
-    text("/sys/class/dmi/id/product_name")
+pub fn smbios() -> Smbios {
+    let said = |field: &str| smbios::meant(&text(&format!("/sys/class/dmi/id/{field}"))).to_owned();
+    Smbios {
+        product: said("product_name"),
+        vendor: said("sys_vendor"),
+        serial: said("product_serial"),
+        chassis: said("chassis_serial"),
+        slot: slot(),
+    }
+}
+
+/// The one text that the kernel does not take out of the table by itself.
+fn slot() -> String {
+    let mut table = Vec::new();
+    if let Ok(file) = File::open("/sys/firmware/dmi/tables/DMI") {
+        // What cannot be read is not there: the parser takes what is whole.
+        let _ = file.take(MAX_SMBIOS_TABLE).read_to_end(&mut table);
+    }
+    smbios::slot(&table).to_owned()
 }
 
 /// A network card.

@@ -14,6 +14,7 @@
 //! | [`boot_choice`] | what each kind of client is sent to boot, and why |
 //! | [`tftp`] | TFTP: packets, the sender's machine, the fetcher's machine |
 //! | [`modindex`] | the index of the kernel modules that a boot image carries |
+//! | [`smbios`] | what a board says of itself |
 //! | [`uki`] | where kernel and initramfs stand in a boot image |
 //! | [`once`] | tests: what a node does in one boot and in no other |
 //! | [`preparation`] | many nodes are prepared, wait for each other, restart together |
@@ -27,6 +28,7 @@ pub mod manifest;
 pub mod modindex;
 pub mod once;
 pub mod preparation;
+pub mod smbios;
 pub mod tftp;
 pub mod uki;
 pub mod verify;

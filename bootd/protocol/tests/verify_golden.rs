@@ -5,6 +5,7 @@
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::smbios::Smbios;
 use bootd_protocol::verify::QUESTION_LEN;
 use bootd_protocol::verify::header::{Envelope, Header, Kind, seal};
 use bootd_protocol::verify::key::SecretKey;
@@ -38,7 +39,10 @@ fn identity() -> Identity {
         arch: Arch::X86_64,
         firmware: Firmware::Uefi,
         key_is_kept: true,
-        product: "Standard PC".into(),
+        smbios: Smbios {
+            product: "Standard PC".into(),
+            ..Smbios::default()
+        },
     }
 }
 
@@ -102,16 +106,16 @@ fn check(name: &str, frozen: &str, datagram: &[u8]) {
 #[test]
 fn ask_and_report() {
     let key = node_key();
-    let datagram = seal(&header(Kind::Ask), &ask().to_body(), QUESTION_LEN, &key);
+    let datagram = seal(&header(Kind::Ask), &ask().to_body(1), QUESTION_LEN, &key);
     check("ask", include_str!("golden/verify-v1/ask.hex"), &datagram);
     let envelope = Envelope::parse(&datagram).unwrap();
     assert_eq!(envelope.header, header(Kind::Ask));
     assert_eq!(envelope.check(&key.public()), Ok(()));
-    assert_eq!(Ask::from_body(envelope.body), Ok(ask()));
+    assert_eq!(Ask::from_body(envelope.body, 1), Ok(ask()));
 
     let datagram = seal(
         &header(Kind::Report),
-        &report().to_body(),
+        &report().to_body(1),
         QUESTION_LEN,
         &key,
     );
@@ -121,7 +125,7 @@ fn ask_and_report() {
         &datagram,
     );
     let envelope = Envelope::parse(&datagram).unwrap();
-    assert_eq!(Report::from_body(envelope.body), Ok(report()));
+    assert_eq!(Report::from_body(envelope.body, 1), Ok(report()));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::smbios::Smbios;
 use bootd_protocol::verify::QUESTION_LEN;
 use bootd_protocol::verify::header::{Envelope, Header, Kind, seal};
 use bootd_protocol::verify::key::SecretKey;
@@ -38,7 +39,13 @@ fn identity() -> Identity {
         arch: Arch::X86_64,
         firmware: Firmware::Uefi,
         key_is_kept: true,
-        product: "Standard PC".into(),
+        smbios: Smbios {
+            product: "Standard PC".into(),
+            vendor: "QEMU".into(),
+            serial: "CZ1234567".into(),
+            chassis: "CZ7654321".into(),
+            slot: "Slot 05".into(),
+        },
     }
 }
 
@@ -81,8 +88,8 @@ fn ask_and_report() {
         failed: Digest::NONE,
     };
     let frozen = include_str!("golden/verify-v2/ask.hex");
-    let body = sealed("ask", Kind::Ask, &ask.to_body(), frozen);
-    assert_eq!(Ask::from_body(&body), Ok(ask));
+    let body = sealed("ask", Kind::Ask, &ask.to_body(2), frozen);
+    assert_eq!(Ask::from_body(&body, 2), Ok(ask));
 
     let report = Report {
         identity: identity(),
@@ -94,8 +101,8 @@ fn ask_and_report() {
         text: "all processes run again".into(),
     };
     let frozen = include_str!("golden/verify-v2/report.hex");
-    let body = sealed("report", Kind::Report, &report.to_body(), frozen);
-    assert_eq!(Report::from_body(&body), Ok(report));
+    let body = sealed("report", Kind::Report, &report.to_body(2), frozen);
+    assert_eq!(Report::from_body(&body, 2), Ok(report));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::smbios::Smbios;
 use bootd_protocol::verify::header::{Drop, Envelope, Header, Kind, seal};
 use bootd_protocol::verify::key::{PublicKey, SecretKey};
 use bootd_protocol::verify::master::{
@@ -49,7 +50,7 @@ fn identity() -> Identity {
         arch: Arch::X86_64,
         firmware: Firmware::Bios,
         key_is_kept: true,
-        product: String::new(),
+        smbios: Smbios::default(),
     }
 }
 
@@ -119,7 +120,10 @@ fn answered(master: &mut Master, datagram: &[u8], wishes: &Fixed) -> Vec<u8> {
         .into_iter()
         .find_map(|command| match command {
             FromMaster::Send { to, datagram } => Some((to, datagram)),
-            FromMaster::Enrol(_) | FromMaster::BindKey(_) | FromMaster::Observe(_) => None,
+            FromMaster::Enrol(_)
+            | FromMaster::BindKey(_)
+            | FromMaster::Ignored { .. }
+            | FromMaster::Observe(_) => None,
         });
     let (to, answer) = sent.expect("an answer");
     assert_eq!(to, from());
@@ -219,6 +223,7 @@ fn verdicts() {
     let held = Fixed(Standing::Held {
         name: None,
         key: None,
+        enrol: false,
         reason: "no rule".into(),
     });
     assert_eq!(verdict(&held, old).reason, "no rule");
@@ -360,7 +365,9 @@ fn what_deserves_no_answer_gets_none() {
     assert_eq!(master.counters().answered, 1);
     assert_eq!(master.counters().dropped(Drop::Malformed), 5);
 
-    let ignored = Fixed(Standing::Ignored);
+    let ignored = Fixed(Standing::Ignored {
+        reason: "no rule".into(),
+    });
     let datagram = asked(
         &mut Node::new(Config {
             boot: 9,
@@ -372,6 +379,11 @@ fn what_deserves_no_answer_gets_none() {
         master.handle_datagram(from(), &datagram, &ignored),
         Err(Drop::Ignored)
     );
+    let told = FromMaster::Ignored {
+        machine: Box::new(config().identity),
+        reason: "no rule".into(),
+    };
+    assert_eq!(master_commands(&mut master), [told]);
 }
 
 #[test]
@@ -453,6 +465,7 @@ fn a_held_node_asks_again_with_a_new_nonce() {
     let held = Fixed(Standing::Held {
         name: Some("n1".into()),
         key: None,
+        enrol: false,
         reason: "held".into(),
     });
     let (mut node, mut master) = (Node::new(config()), master());
@@ -469,6 +482,73 @@ fn a_held_node_asks_again_with_a_new_nonce() {
     };
     let nonce = |datagram| Envelope::parse(datagram).unwrap().header.nonce;
     assert_ne!(nonce(&first), nonce(second));
+}
+
+#[test]
+fn a_machine_that_a_rule_holds_gets_a_row() {
+    let held = |enrol| {
+        Fixed(Standing::Held {
+            name: None,
+            key: None,
+            enrol,
+            reason: "rule x holds new machines".into(),
+        })
+    };
+    for enrol in [true, false] {
+        let (mut node, mut master) = (Node::new(config()), master());
+        let datagram = asked(&mut node, Digest::NONE);
+        let result = master.handle_datagram(from(), &datagram, &held(enrol));
+        assert_eq!(result, Ok(()));
+        let commands = master_commands(&mut master);
+        let row = FromMaster::Enrol(Box::new(config().identity));
+        assert_eq!(commands.contains(&row), enrol, "{commands:?}");
+        assert_eq!(commands.len(), 2 + usize::from(enrol), "{commands:?}");
+    }
+}
+
+#[test]
+fn what_a_board_says_at_length_fits_into_a_question() {
+    let long = || "é".repeat(100);
+    let smbios = Smbios {
+        product: long(),
+        vendor: long(),
+        serial: long(),
+        chassis: long(),
+        slot: long(),
+    };
+    let mut config = config();
+    config.identity.smbios = smbios;
+    let mut node = Node::new(config);
+    let datagram = asked(&mut node, Digest::NONE);
+    assert_eq!(datagram.len(), QUESTION_LEN);
+    let ask = Ask::from_body(Envelope::parse(&datagram).unwrap().body, 2).unwrap();
+    let Smbios {
+        product,
+        vendor,
+        serial,
+        chassis,
+        slot,
+    } = ask.identity.smbios;
+    let cut = [product, vendor, serial, chassis, slot].map(|it| it.len());
+    assert_eq!(cut, [48, 28, 24, 24, 16]);
+    let news = News {
+        stage: Stage::Failed,
+        manifest: Digest::of(b"m"),
+        done: 1,
+        total: 2,
+        text: long(),
+    };
+    node.report(news, START);
+    let commands = node_commands(&mut node);
+    let [Command::Send(datagram)] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    assert_eq!(datagram.len(), QUESTION_LEN);
+    let envelope = Envelope::parse(datagram).unwrap();
+    // Room that is left: header and signature have 112.
+    assert_eq!(QUESTION_LEN - 112 - envelope.body.len(), 16);
+    let report = Report::from_body(envelope.body, 2).unwrap();
+    assert_eq!(report.text.len(), 120);
 }
 
 #[test]
@@ -492,6 +572,7 @@ fn reports_are_received_from_bound_keys_only() {
         Fixed(Standing::Held {
             name: Some("n1".into()),
             key: key.map(Box::new),
+            enrol: false,
             reason: "held".into(),
         })
     };
@@ -582,9 +663,9 @@ fn who_has_what_it_should_waits_or_restarts_where_the_gate_says_so() {
             version: 1,
             ..envelope.header
         };
-        let mut ask = Ask::from_body(envelope.body).unwrap();
+        let mut ask = Ask::from_body(envelope.body, 2).unwrap();
         ask.sequence.datagram += 1;
-        let datagram = seal(&old, &ask.to_body(), QUESTION_LEN, &key(1));
+        let datagram = seal(&old, &ask.to_body(1), QUESTION_LEN, &key(1));
         let answer = sent(&mut master, &datagram, &wishes);
         let envelope = Envelope::parse(&answer).unwrap();
         assert_eq!(envelope.header.version, 1);
@@ -696,7 +777,7 @@ fn a_node_that_runs_says_so_again_and_again() {
         panic!("{commands:?}")
     };
     let body = Envelope::parse(datagram).unwrap().body.to_vec();
-    assert_eq!(Report::from_body(&body).unwrap().text, "process x ended");
+    assert_eq!(Report::from_body(&body, 2).unwrap().text, "process x ended");
 }
 
 #[test]

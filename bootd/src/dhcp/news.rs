@@ -111,7 +111,7 @@ impl Running {
                 Match::Rule { .. } if newcomer.since.elapsed() < BECOMING => {
                     self.newcomers.insert(mac, newcomer);
                 }
-                Match::Rule { .. } | Match::Nobody { .. } => {}
+                Match::Rule { .. } | Match::Perhaps { .. } | Match::Nobody => {}
             }
         }
     }
@@ -155,7 +155,8 @@ impl Running {
                 }
                 return;
             }
-            Match::Nobody { .. } => return,
+            // Its init says what it is, and then it becomes a node.
+            Match::Perhaps { .. } | Match::Nobody => return,
         };
         let netboot = client.kind.is_loader();
         let unknown = node.uuid.is_none() || node.arch.is_none() || node.firmware.is_none();

@@ -3,6 +3,7 @@ use std::thread::JoinHandle;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::smbios::Smbios;
 use bootd_protocol::verify::key::SecretKey;
 use bootd_protocol::verify::message::{BootedFrom, Identity, Sequence};
 use catalog::Catalog;
@@ -127,7 +128,7 @@ fn ask(boot: u64) -> Ask {
             arch: Arch::X86_64,
             firmware: Firmware::Uefi,
             key_is_kept: true,
-            product: String::new(),
+            smbios: Smbios::default(),
         },
         sequence: Sequence { boot, datagram: 1 },
         booted_from: BootedFrom::SlotA,

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use bootd_protocol::identity::SystemUuid;
+use bootd_protocol::smbios::Smbios;
 use bootd_protocol::verify::key::SecretKey;
 use bootd_protocol::verify::message::{Receipt, Sequence};
 use catalog::state::StateStore;
@@ -17,7 +18,7 @@ fn report(version: u8, stage: Stage, text: &str) -> Observation {
         arch: Arch::X86_64,
         firmware: Firmware::Uefi,
         key_is_kept: true,
-        product: String::new(),
+        smbios: Smbios::default(),
     };
     let sequence = Sequence::default();
     Observation {

@@ -2,7 +2,9 @@
 
 use anyhow::{Result, bail};
 use catalog::Catalog;
-use catalog::identify::{Identity, KnownBy, Match, columns, differences, match_node, passed};
+use catalog::identify::{
+    Fit, Identity, KnownBy, Match, candidates, columns, differences, match_node, passed,
+};
 use catalog::served::Served;
 use catalog::snapshot::{Action, Mode, Node, Rule, Snapshot, Unknown};
 use catalog::state::NodeState;
@@ -29,6 +31,9 @@ pub(super) fn explain(catalog: &Catalog, what: &super::Explain) -> Result<()> {
         firmware: what.firmware,
         product: what.product.clone(),
         vendor: what.vendor.clone(),
+        serial: what.serial.clone(),
+        chassis: what.chassis.clone(),
+        slot: what.slot.clone(),
         network: what.network.clone(),
         relay: what.relay,
         circuit: what.circuit.clone(),
@@ -53,6 +58,11 @@ pub(super) fn explain(catalog: &Catalog, what: &super::Explain) -> Result<()> {
             println!("This machine is no node yet.");
             print_passed(&snapshot, &identity);
             explain_rule(&served, &snapshot, rule, &identity, what)
+        }
+        Match::Perhaps { rule } => {
+            println!("This machine is no node yet.");
+            print_passed(&snapshot, &identity);
+            explain_perhaps(&served, &snapshot, rule, &identity, what)
         }
         Match::Nobody => {
             println!("This machine is no node, and no rule matches: it gets nothing to boot.");
@@ -115,6 +125,52 @@ fn explain_rule(
             (what.arch, what.firmware),
             what.files,
         ),
+    }
+}
+
+/// Nobody knows before its init has spoken.
+fn explain_perhaps(
+    served: &Served,
+    snapshot: &Snapshot,
+    first: &Rule,
+    identity: &Identity,
+    what: &super::Explain,
+) -> Result<()> {
+    for (rule, fit) in candidates(snapshot, identity) {
+        print_candidate(rule, fit);
+        for column in columns(rule, identity) {
+            println!("  {column}");
+        }
+    }
+    let (Action::Enrol { class } | Action::Hold { class }) = &first.action else {
+        return Ok(());
+    };
+    println!(
+        "Until it has said what it is, it is no node, and boots what class {class} has for it."
+    );
+    let machine = (what.arch, what.firmware);
+    software::explain(served, snapshot, class, None, machine, what.files)
+}
+
+fn print_candidate(rule: &Rule, fit: Fit) {
+    let name = &rule.name;
+    match (&rule.action, fit == Fit::Yes) {
+        (Action::Enrol { class }, true) => {
+            println!("Rule {name} else makes it a node of class {class}.");
+        }
+        (Action::Hold { class }, true) => println!(
+            "Rule {name} else makes it a node of class {class} that waits for `catalog approve`."
+        ),
+        (Action::Ignore, true) => println!("Rule {name} else ignores it."),
+        (Action::Enrol { class }, false) => {
+            println!("Rule {name} may take it in, into class {class}, once it has said what it is.")
+        }
+        (Action::Hold { class }, false) => println!(
+            "Rule {name} may take it in, into class {class} and to wait for `catalog approve`, once it has said what it is."
+        ),
+        (Action::Ignore, false) => {
+            println!("Rule {name} may ignore it, once it has said what it is.");
+        }
     }
 }
 

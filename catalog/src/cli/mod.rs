@@ -294,6 +294,15 @@ pub(crate) struct Explain {
     /// Its SMBIOS manufacturer
     #[arg(long)]
     vendor: Option<String>,
+    /// Its SMBIOS serial number
+    #[arg(long)]
+    serial: Option<String>,
+    /// Serial number of its chassis
+    #[arg(long)]
+    chassis: Option<String>,
+    /// Where in its chassis it sits, as its SMBIOS says
+    #[arg(long)]
+    slot: Option<String>,
     /// The network it asks from, by name
     #[arg(long)]
     network: Option<String>,

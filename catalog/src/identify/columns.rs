@@ -16,6 +16,25 @@ pub struct Column<'a> {
     wanted: Value<'a>,
     /// `None`: the machine does not say.
     is: Option<Value<'a>>,
+    /// It has not said yet: its init will.
+    is_open: bool,
+}
+
+/// How a rule, or a column of it, goes with a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fit {
+    /// It does not fit, whatever the machine's init may tell.
+    No,
+    /// It depends on what init tells.
+    Perhaps,
+    /// It fits.
+    Yes,
+}
+
+impl From<bool> for Fit {
+    fn from(fits: bool) -> Self {
+        if fits { Fit::Yes } else { Fit::No }
+    }
 }
 
 /// What a column or a machine says.
@@ -30,11 +49,11 @@ enum Value<'a> {
     Address(Ipv4Addr),
 }
 
-/// Whether every column of the rule fits the machine: what [`columns`] says, in a tenth of its
-/// time, because this runs for every packet of a machine that is no node.
+/// How every column of the rule fits the machine: what [`columns`] says, in a tenth of its time,
+/// because this runs for every packet of a machine that is no node.
 #[must_use]
-pub fn fits(rule: &Rule, machine: &Identity) -> bool {
-    let fits = same(rule.arch, machine.arch)
+pub fn fit(rule: &Rule, machine: &Identity) -> Fit {
+    let told = same(rule.arch, machine.arch)
         && same(rule.firmware, machine.firmware)
         && same(rule.relay, machine.relay)
         && same(rule.network.as_deref(), machine.network.as_deref())
@@ -43,11 +62,32 @@ pub fn fits(rule: &Rule, machine: &Identity) -> bool {
         })
         && like(&rule.circuit, &machine.circuit)
         && like(&rule.remote, &machine.remote)
-        && like(&rule.vendor_class, &machine.vendor_class)
-        && like(&rule.product, &machine.product)
-        && like(&rule.vendor, &machine.vendor);
-    debug_assert_eq!(fits, columns(rule, machine).all(|column| column.fits()));
-    fits
+        && like(&rule.vendor_class, &machine.vendor_class);
+    let fit = match told {
+        true => in_time(&rule.product, &machine.product)
+            .min(in_time(&rule.vendor, &machine.vendor))
+            .min(in_time(&rule.serial, &machine.serial))
+            .min(in_time(&rule.chassis, &machine.chassis))
+            .min(in_time(&rule.slot, &machine.slot)),
+        false => Fit::No,
+    };
+    debug_assert_eq!(
+        Some(fit),
+        columns(rule, machine)
+            .map(|column| column.fit())
+            .chain([Fit::Yes])
+            .min()
+    );
+    fit
+}
+
+/// What only init tells.
+fn in_time(wanted: &Option<String>, is: &Option<String>) -> Fit {
+    match (wanted, is) {
+        (None, _) => Fit::Yes,
+        (Some(_), None) => Fit::Perhaps,
+        (Some(pattern), Some(text)) => (!text.is_empty() && matches_pattern(pattern, text)).into(),
+    }
 }
 
 fn same<T: PartialEq>(wanted: Option<T>, is: Option<T>) -> bool {
@@ -73,7 +113,7 @@ pub fn columns<'a>(rule: &'a Rule, identity: &'a Identity) -> impl Iterator<Item
 
 type Compare = for<'a> fn(&'a Rule, &'a Identity) -> Option<Column<'a>>;
 
-const COLUMNS: [Compare; 10] = [
+const COLUMNS: [Compare; 13] = [
     |rule, machine| {
         let is = machine.arch.map(Arch::name);
         text("arch", rule.arch.map(Arch::name), is)
@@ -87,10 +127,14 @@ const COLUMNS: [Compare; 10] = [
             name: "mac_prefix",
             wanted: Value::Prefix(rule.mac_prefix.as_ref()?),
             is: machine.mac.map(Value::Mac),
+            is_open: false,
         })
     },
-    |rule, machine| pattern("product", rule.product.as_ref(), machine.product.as_ref()),
-    |rule, machine| pattern("vendor", rule.vendor.as_ref(), machine.vendor.as_ref()),
+    |rule, machine| smbios("product", &rule.product, &machine.product),
+    |rule, machine| smbios("vendor", &rule.vendor, &machine.vendor),
+    |rule, machine| smbios("serial", &rule.serial, &machine.serial),
+    |rule, machine| smbios("chassis", &rule.chassis, &machine.chassis),
+    |rule, machine| smbios("slot", &rule.slot, &machine.slot),
     |rule, machine| {
         let is = machine.network.as_deref();
         text("network", rule.network.as_deref(), is)
@@ -100,6 +144,7 @@ const COLUMNS: [Compare; 10] = [
             name: "relay",
             wanted: Value::Address(rule.relay?),
             is: machine.relay.map(Value::Address),
+            is_open: false,
         })
     },
     |rule, machine| pattern("circuit", rule.circuit.as_ref(), machine.circuit.as_ref()),
@@ -119,6 +164,7 @@ fn text<'a>(
         name,
         wanted: Value::Text(wanted?),
         is: is.map(Value::Text),
+        is_open: false,
     })
 }
 
@@ -131,28 +177,51 @@ fn pattern<'a>(
         name,
         wanted: Value::Pattern(wanted?),
         is: is.map(|is| Value::Text(is)),
+        is_open: false,
+    })
+}
+
+/// What only init tells; an empty text says nothing.
+fn smbios<'a>(
+    name: &'static str,
+    wanted: &'a Option<String>,
+    is: &'a Option<String>,
+) -> Option<Column<'a>> {
+    let said = is.as_ref().filter(|it| !it.is_empty());
+    let column = pattern(name, wanted.as_ref(), said)?;
+    Some(Column {
+        is_open: is.is_none(),
+        ..column
     })
 }
 
 impl Column<'_> {
     /// Whether the machine is as the column wants it.
     #[must_use]
-    pub fn fits(&self) -> bool {
+    pub fn fit(&self) -> Fit {
         match (self.wanted, self.is) {
-            (_, None) => false,
-            (Value::Pattern(pattern), Some(Value::Text(text))) => matches_pattern(pattern, text),
-            (Value::Prefix(prefix), Some(Value::Mac(mac))) => begins(mac, prefix),
-            (wanted, Some(is)) => wanted == is,
+            (_, None) if self.is_open => Fit::Perhaps,
+            (_, None) => Fit::No,
+            (Value::Pattern(pattern), Some(Value::Text(text))) => {
+                matches_pattern(pattern, text).into()
+            }
+            (Value::Prefix(prefix), Some(Value::Mac(mac))) => begins(mac, prefix).into(),
+            (wanted, Some(is)) => (wanted == is).into(),
         }
     }
 }
 
 impl fmt::Display for Column<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Column { name, wanted, is } = self;
+        let Column {
+            name, wanted, is, ..
+        } = self;
         match is {
+            None if self.is_open => {
+                write!(f, "{name} should be {wanted}, which its init will tell")
+            }
             None => write!(f, "{name} should be {wanted}, the machine does not say"),
-            Some(is) if !self.fits() => {
+            Some(is) if self.fit() == Fit::No => {
                 write!(f, "{name} should be {wanted}, the machine has {is}")
             }
             Some(is) if is == wanted => write!(f, "{name} is {is}"),

@@ -192,6 +192,12 @@ pub struct Rule {
     pub remote: Option<String>,
     /// DHCP vendor class (option 60), likewise.
     pub vendor_class: Option<String>,
+    /// SMBIOS serial number, `*` stands for any text.
+    pub serial: Option<String>,
+    /// Serial number of its chassis, likewise.
+    pub chassis: Option<String>,
+    /// Where in its chassis it sits, likewise.
+    pub slot: Option<String>,
     /// What to do.
     pub action: Action,
     /// Names of new nodes begin so.

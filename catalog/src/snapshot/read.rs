@@ -172,6 +172,9 @@ fn rule(row: &Row<'_>) -> rusqlite::Result<RowResult<Rule>> {
         circuit: row.get("circuit")?,
         remote: row.get("remote")?,
         vendor_class: row.get("vendor_class")?,
+        serial: row.get("serial")?,
+        chassis: row.get("chassis")?,
+        slot: row.get("slot")?,
         action,
         node_prefix: row.get("node_prefix")?,
     }))

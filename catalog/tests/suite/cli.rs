@@ -193,6 +193,50 @@ On network lan: it gets an address (network.unknown is serve)."
 }
 
 #[test]
+fn a_machine_that_has_not_said_what_it_is_is_a_perhaps() {
+    let dir = cluster();
+    let at = dir.path();
+    let catalog = Catalog::open(&at.join("state")).unwrap();
+    let db = Connection::open(catalog.db_path()).unwrap();
+    db.execute_batch(
+        "INSERT INTO rule (name, priority, class, chassis, slot)
+             VALUES ('blades', 1, 'web', 'CZ1*', 'Slot 0*');
+         INSERT INTO rule (name, priority, action, product) VALUES ('old', 2, 'ignore', 'R610')",
+    )
+    .unwrap();
+    let machine = ["explain", "--mac", "52:54:00:00:00:01"];
+    let told = good(at, &machine);
+    let before = "This machine is no node yet.
+Rule blades may take it in, into class web, once it has said what it is.
+  chassis should be CZ1*, which its init will tell
+  slot should be Slot 0*, which its init will tell
+Rule old may ignore it, once it has said what it is.
+  product should be R610, which its init will tell
+Rule lab else makes it a node of class web.
+  mac_prefix is 52:54:00:00:00:01, which fits 52:54:00
+Until it has said what it is, it is no node, and boots what class web has for it.
+Class web: ";
+    assert!(told.starts_with(before), "{told}");
+
+    let sits = |slot| [&machine[..], &["--chassis", "CZ17", "--slot", slot]].concat();
+    let told = good(at, &sits("Slot 05"));
+    let before = "This machine is no node yet.
+Rule blades matches: it becomes a node of class web.
+  chassis is CZ17, which fits CZ1*
+  slot is Slot 05, which fits Slot 0*
+Class web: ";
+    assert!(told.starts_with(before), "{told}");
+    let told = good(at, &sits("Slot 15"));
+    let before = "This machine is no node yet.
+  rule blades does not match: slot should be Slot 0*, the machine has Slot 15
+Rule old may ignore it, once";
+    assert!(told.starts_with(before), "{told}");
+    let other = ["--serial", "1", "--product", "R620"];
+    let told = good(at, &[&sits("Slot 15")[..], &other].concat());
+    assert!(told.contains("\nRule lab matches: it becomes"), "{told}");
+}
+
+#[test]
 fn a_node_is_shown_approved_and_explained() {
     let dir = cluster();
     let at = dir.path();

@@ -36,6 +36,7 @@ fn rules_go_by_where_a_machine_sits() {
     let find = |identity: &Identity| match match_node(&snapshot, identity) {
         Match::Rule { rule } => rule.name.clone(),
         Match::Node { node, .. } => node.name.clone(),
+        Match::Perhaps { rule } => format!("perhaps {}", rule.name),
         Match::Nobody => "nobody".into(),
     };
     let nowhere = machine(9);

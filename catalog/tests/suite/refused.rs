@@ -167,6 +167,18 @@ pub(crate) const ON_NETWORKS: &[(&str, &str)] = &[
         "CHECK constraint failed: vendor_class is a text, or NULL for any",
     ),
     (
+        "UPDATE rule SET serial = ''",
+        "CHECK constraint failed: serial is a text, or NULL for any",
+    ),
+    (
+        "UPDATE rule SET chassis = ''",
+        "CHECK constraint failed: chassis is a text, or NULL for any",
+    ),
+    (
+        "UPDATE rule SET slot = ''",
+        "CHECK constraint failed: slot is a text, or NULL for any",
+    ),
+    (
         "UPDATE rule SET network = 'lan'; DELETE FROM network",
         "a rule still names this network: delete the rule first, or give it another network",
     ),

@@ -3,7 +3,9 @@
 use crate::common::{catalog, digest, mac, sql};
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
 use bootd_protocol::manifest::Manifest;
-use catalog::identify::{Identity, KnownBy, Match, differences, match_node, passed};
+use catalog::identify::{
+    Fit, Identity, KnownBy, Match, candidates, differences, match_node, passed,
+};
 use catalog::select::manifest_for;
 use catalog::served::{Encoded, Served};
 use catalog::{Catalog, Error};
@@ -165,6 +167,7 @@ fn is(found: &Match<'_>) -> (String, Option<KnownBy>) {
     match found {
         Match::Node { node, by, .. } => (node.name.clone(), Some(*by)),
         Match::Rule { rule, .. } => (rule.name.clone(), None),
+        Match::Perhaps { rule } => (format!("perhaps {}", rule.name), None),
         Match::Nobody => ("nobody".into(), None),
     }
 }
@@ -224,7 +227,7 @@ fn rules_are_tried_in_order_and_say_why_they_pass() {
     };
     let find = |identity: &Identity| is(&match_node(&snapshot, identity)).0;
 
-    let unknown = machine(9);
+    let unknown = told(machine(9));
     assert_eq!(find(&unknown), "nobody");
     assert_eq!(
         because(&unknown),
@@ -251,6 +254,84 @@ fn rules_are_tried_in_order_and_say_why_they_pass() {
         ..bios
     };
     assert_eq!(find(&virtual_machine), "c");
+}
+
+/// Its init has spoken, and its board says nothing.
+fn told(machine: Identity) -> Identity {
+    let nothing = || Some(String::new());
+    Identity {
+        product: nothing(),
+        vendor: nothing(),
+        serial: nothing(),
+        chassis: nothing(),
+        slot: nothing(),
+        ..machine
+    }
+}
+
+#[test]
+fn what_only_init_tells_is_a_perhaps_until_it_has() {
+    let (_dir, catalog) = catalog();
+    sql(
+        &catalog,
+        "DELETE FROM rule;
+         INSERT INTO rule (name, priority, class, firmware, serial)
+             VALUES ('a', 1, 'web', 'uefi', 'CZ1*');
+         INSERT INTO rule (name, priority, action, chassis) VALUES ('b', 2, 'ignore', 'X*');
+         INSERT INTO rule (name, priority, action, class, slot) VALUES ('c', 3, 'hold', 'idle', '*');",
+    );
+    let find = |identity: &Identity| is(&match_node(&catalog.snapshot().unwrap(), identity)).0;
+    let candidates = |identity: &Identity| -> Vec<(String, Fit)> {
+        let snapshot = catalog.snapshot().unwrap();
+        let candidates = candidates(&snapshot, identity);
+        candidates.map(|(it, fit)| (it.name.clone(), fit)).collect()
+    };
+    let bios = Identity {
+        firmware: Some(Firmware::Bios),
+        ..machine(9)
+    };
+    let perhaps = |name: &str| (name.to_owned(), Fit::Perhaps);
+    assert_eq!(find(&machine(9)), "perhaps a");
+    assert_eq!(candidates(&machine(9)), ["a", "b", "c"].map(perhaps));
+    // The first that may take it in: one that may ignore it does not.
+    assert_eq!(find(&bios), "perhaps c");
+    assert_eq!(candidates(&bios), ["b", "c"].map(perhaps));
+    let silent = told(machine(9));
+    assert_eq!(find(&silent), "nobody");
+    assert_eq!(
+        passed(&catalog.snapshot().unwrap(), &silent)[2].because,
+        "slot should be *, the machine does not say"
+    );
+    let serial = |text: &str| Identity {
+        serial: Some(text.into()),
+        ..silent.clone()
+    };
+    assert_eq!(find(&serial("CZ12")), "a");
+    assert_eq!(find(&serial("CZ21")), "nobody");
+    let sits = |chassis: &str, slot: &str| Identity {
+        chassis: Some(chassis.into()),
+        slot: Some(slot.into()),
+        ..silent.clone()
+    };
+    assert_eq!(find(&sits("X1", "3")), "b");
+    assert_eq!(find(&sits("Y1", "3")), "c");
+
+    // A rule that fits is no more than a perhaps after one that may.
+    let add = |script: &str| sql(&catalog, script);
+    add("INSERT INTO rule (name, priority, class) VALUES ('d', 4, 'web')");
+    assert_eq!(find(&machine(9)), "perhaps a");
+    assert_eq!(candidates(&bios)[2], ("d".into(), Fit::Yes));
+    add("DELETE FROM rule WHERE name = 'c'");
+    assert_eq!(find(&bios), "perhaps d");
+    assert_eq!(find(&silent), "d");
+    // Ignored it is, whatever it says; and nobody, where nothing else is left.
+    add("UPDATE rule SET action = 'ignore', class = NULL WHERE name = 'd'");
+    assert_eq!(find(&bios), "d");
+    add("DELETE FROM rule WHERE name = 'd'");
+    assert_eq!(find(&bios), "nobody");
+    // A rule that goes by what DHCP tells decides, whatever stands after it.
+    add("INSERT INTO rule (name, priority, class) VALUES ('0', 0, 'web')");
+    assert_eq!(find(&machine(9)), "0");
 }
 
 #[test]

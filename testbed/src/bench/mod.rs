@@ -33,6 +33,7 @@ use ::catalog::served::Served;
 use anyhow::{Context as _, Result};
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::smbios::Smbios;
 use bootd_protocol::verify::key::SecretKey;
 use bootd_protocol::verify::message::Identity;
 use rusqlite::{Connection, params};
@@ -105,7 +106,10 @@ impl Member {
             arch: Arch::X86_64,
             firmware: Firmware::Uefi,
             key_is_kept: true,
-            product: "Simulated node".into(),
+            smbios: Smbios {
+                product: "Simulated node".into(),
+                ..Smbios::default()
+            },
         };
         Member { key, identity }
     }

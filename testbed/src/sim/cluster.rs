@@ -181,7 +181,7 @@ impl Cluster {
             match command {
                 Command::Send { datagram, .. } => answer = Some(datagram),
                 Command::Observe(observation) => self.orders.note_told(&observation),
-                Command::Enrol(_) | Command::BindKey(_) => {}
+                Command::Enrol(_) | Command::BindKey(_) | Command::Ignored { .. } => {}
             }
         }
         answer
@@ -225,6 +225,7 @@ impl Cluster {
                 }
                 Command::Enrol(machine) => (machine.mac, None),
                 Command::BindKey(machine) => (machine.mac, Some(machine.key)),
+                Command::Ignored { .. } => continue,
                 Command::Observe(observation) => {
                     self.observe(&observation, now);
                     continue;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
+use bootd_protocol::smbios::Smbios;
 use bootd_protocol::verify::key::{PublicKey, SecretKey};
 use bootd_protocol::verify::message::{Action, BootedFrom, Identity, Stage};
 use bootd_protocol::verify::node::{Command, Config, News, Node};
@@ -207,7 +208,7 @@ impl Machine {
             arch: Arch::X86_64,
             firmware: Firmware::Bios,
             key_is_kept: kept.is_some(),
-            product: String::new(),
+            smbios: Smbios::default(),
         };
         let mut machine = Node::new(Config {
             key,

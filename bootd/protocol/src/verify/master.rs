@@ -16,14 +16,19 @@ pub const HOLD_RETRY_SECS: u16 = 5;
 /// What the catalog says about who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// A rule says: no answer.
-    Ignored,
-    /// No rule takes it in, or somebody holds it.
+    /// A rule says: no answer. Or no rule takes it in.
+    Ignored {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Somebody holds it, or a rule does.
     Held {
         /// Its name, if the catalog has one.
         name: Option<String>,
         /// The key bound to it.
         key: Option<Box<PublicKey>>,
+        /// Whether a rule takes it in now, to hold it: it has no row yet.
+        enrol: bool,
         /// Why, for people.
         reason: String,
     },
@@ -99,8 +104,15 @@ pub enum Command {
         /// No longer than the question.
         datagram: Vec<u8>,
     },
-    /// Give this machine a row.
+    /// Give this machine a row. Comes again with each question until the catalog shows it.
     Enrol(Box<Identity>),
+    /// Tell people that this machine gets no answer. Comes again with each datagram of it.
+    Ignored {
+        /// The machine.
+        machine: Box<Identity>,
+        /// Why.
+        reason: String,
+    },
     /// Bind this machine's key to its node. Comes again with each question until the catalog shows
     /// the key.
     BindKey(Box<Identity>),
@@ -283,12 +295,34 @@ impl Master {
         envelope.check(&identity.key)?;
         let standing = self.with_binding(wishes.standing(identity));
         match (message, standing) {
-            (_, Standing::Ignored) => Err(Drop::Ignored),
-            (Message::Ask(ask), Standing::Held { name, reason, .. }) => {
+            (message, Standing::Ignored { reason }) => {
+                let machine = Box::new(message.into_identity());
+                self.commands
+                    .push_back(Command::Ignored { machine, reason });
+                Err(Drop::Ignored)
+            }
+            (
+                Message::Ask(ask),
+                Standing::Held {
+                    name,
+                    enrol,
+                    reason,
+                    ..
+                },
+            ) => {
+                if enrol {
+                    let machine = Box::new(ask.identity.clone());
+                    self.commands.push_back(Command::Enrol(machine));
+                }
                 self.refuse(from, envelope.header, name, ask, reason, None);
                 Ok(())
             }
-            (Message::Report(report), Standing::Held { name, key, reason }) => {
+            (
+                Message::Report(report),
+                Standing::Held {
+                    name, key, reason, ..
+                },
+            ) => {
                 // It may run still: its word counts, by the key that is bound to it.
                 let node = KnownNode {
                     name: name.ok_or(Drop::Ignored)?,
@@ -502,11 +536,12 @@ enum Message {
 impl Message {
     fn parse(envelope: &Envelope<'_>) -> Result<Self, Drop> {
         let malformed = |_| Drop::Malformed;
+        let version = envelope.header.version;
         match envelope.header.kind {
-            Kind::Ask => Ask::from_body(envelope.body)
+            Kind::Ask => Ask::from_body(envelope.body, version)
                 .map(Message::Ask)
                 .map_err(malformed),
-            Kind::Report => Report::from_body(envelope.body)
+            Kind::Report => Report::from_body(envelope.body, version)
                 .map(Message::Report)
                 .map_err(malformed),
             Kind::Verdict | Kind::Receipt => Err(Drop::Kind),
@@ -517,6 +552,13 @@ impl Message {
         match self {
             Message::Ask(ask) => &ask.identity,
             Message::Report(report) => &report.identity,
+        }
+    }
+
+    fn into_identity(self) -> Identity {
+        match self {
+            Message::Ask(ask) => ask.identity,
+            Message::Report(report) => report.identity,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The bodies of versions 1 and 2.
 //!
-//! Version 2 has the two actions that version 1 has not ([`Action::Restart`], [`Action::Test`]), and
-//! a body in the [`Receipt`]. All else is the same.
+//! Version 2 has the two actions that version 1 has not ([`Action::Restart`], [`Action::Test`]), a
+//! body in the [`Receipt`], and all of [`Smbios`], of which version 1 has the product alone. All else
+//! is the same.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,9 +11,8 @@ use super::codec::{Malformed, Reader, put_text};
 use super::key::PublicKey;
 use crate::digest::Digest;
 use crate::identity::{Arch, Firmware, Mac, ParseIdentityError, SystemUuid, named_enum};
+use crate::smbios::{MAX_CHASSIS, MAX_PRODUCT, MAX_SERIAL, MAX_SLOT, MAX_VENDOR, Smbios};
 
-/// Longest product name in an [`Ask`], in bytes; longer ones are cut.
-pub const MAX_PRODUCT: u8 = 48;
 /// Longest host name in a [`Verdict`], in bytes (RFC 1035, section 2.3.4).
 pub const MAX_HOSTNAME: u8 = 63;
 /// How often a node that runs reports until it is told, in seconds.
@@ -80,21 +80,21 @@ pub struct Identity {
     /// Whether the key is on the node's disk already: only such a key is bound, as another one
     /// takes its place if the power goes before.
     pub key_is_kept: bool,
-    /// Product name of SMBIOS, perhaps cut.
-    pub product: String,
+    /// What its board says, perhaps cut.
+    pub smbios: Smbios,
 }
 
 impl Identity {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn put(&self, version: u8, out: &mut Vec<u8>) {
         out.extend_from_slice(self.key.as_bytes());
         out.extend_from_slice(&self.mac.0);
         out.extend_from_slice(&self.uuid.0);
         out.extend_from_slice(&[self.arch.code(), self.firmware.code()]);
         out.push(u8::from(self.key_is_kept));
-        put_text(out, &self.product, MAX_PRODUCT);
+        put_smbios(out, version, &self.smbios);
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    fn read(version: u8, reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Identity {
             key: PublicKey::from_bytes(&reader.array()?).ok_or(Malformed)?,
             mac: Mac(reader.array()?),
@@ -102,7 +102,7 @@ impl Identity {
             arch: Arch::from_code(reader.u8()?).ok_or(Malformed)?,
             firmware: Firmware::from_code(reader.u8()?).ok_or(Malformed)?,
             key_is_kept: reader.flag()?,
-            product: reader.text(usize::from(MAX_PRODUCT))?.to_owned(),
+            smbios: read_smbios(version, reader)?,
         })
     }
 }
@@ -123,11 +123,11 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// The body.
+    /// The body, in this version of the protocol.
     #[must_use]
-    pub fn to_body(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
-        self.identity.put(&mut out);
+    pub fn to_body(&self, version: u8) -> Vec<u8> {
+        let mut out = Vec::with_capacity(384);
+        self.identity.put(version, &mut out);
         put_sequence(&mut out, self.sequence);
         out.push(self.booted_from.code());
         out.extend_from_slice(self.manifest.as_bytes());
@@ -135,14 +135,14 @@ impl Ask {
         out
     }
 
-    /// Reads the body.
+    /// Reads the body of this version.
     ///
     /// # Errors
     /// It does not parse.
-    pub fn from_body(body: &[u8]) -> Result<Self, Malformed> {
+    pub fn from_body(body: &[u8], version: u8) -> Result<Self, Malformed> {
         let reader = &mut Reader(body);
         Ok(Ask {
-            identity: Identity::read(reader)?,
+            identity: Identity::read(version, reader)?,
             sequence: read_sequence(reader)?,
             booted_from: BootedFrom::from_code(reader.u8()?).ok_or(Malformed)?,
             manifest: Digest::from_bytes(reader.array()?),
@@ -171,11 +171,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// The body.
+    /// The body, in this version of the protocol.
     #[must_use]
-    pub fn to_body(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(320);
-        self.identity.put(&mut out);
+    pub fn to_body(&self, version: u8) -> Vec<u8> {
+        let mut out = Vec::with_capacity(400);
+        self.identity.put(version, &mut out);
         put_sequence(&mut out, self.sequence);
         out.push(self.stage.code());
         out.extend_from_slice(self.manifest.as_bytes());
@@ -185,14 +185,14 @@ impl Report {
         out
     }
 
-    /// Reads the body.
+    /// Reads the body of this version.
     ///
     /// # Errors
     /// It does not parse.
-    pub fn from_body(body: &[u8]) -> Result<Self, Malformed> {
+    pub fn from_body(body: &[u8], version: u8) -> Result<Self, Malformed> {
         let reader = &mut Reader(body);
         Ok(Report {
-            identity: Identity::read(reader)?,
+            identity: Identity::read(version, reader)?,
             sequence: read_sequence(reader)?,
             stage: Stage::from_code(reader.u8()?).ok_or(Malformed)?,
             manifest: Digest::from_bytes(reader.array()?),
@@ -385,6 +385,34 @@ fn put_source(out: &mut Vec<u8>, manifest: &Digest, size: u32, http_port: u16) {
     out.extend_from_slice(manifest.as_bytes());
     out.extend_from_slice(&size.to_be_bytes());
     out.extend_from_slice(&http_port.to_be_bytes());
+}
+
+fn put_smbios(out: &mut Vec<u8>, version: u8, smbios: &Smbios) {
+    put_text(out, &smbios.product, MAX_PRODUCT);
+    if version >= 2 {
+        put_text(out, &smbios.vendor, MAX_VENDOR);
+        put_text(out, &smbios.serial, MAX_SERIAL);
+        put_text(out, &smbios.chassis, MAX_CHASSIS);
+        put_text(out, &smbios.slot, MAX_SLOT);
+    }
+}
+
+fn read_smbios(version: u8, reader: &mut Reader<'_>) -> Result<Smbios, Malformed> {
+    let mut text = |max| reader.text(usize::from(max)).map(str::to_owned);
+    let product = text(MAX_PRODUCT)?;
+    if version < 2 {
+        return Ok(Smbios {
+            product,
+            ..Smbios::default()
+        });
+    }
+    Ok(Smbios {
+        product,
+        vendor: text(MAX_VENDOR)?,
+        serial: text(MAX_SERIAL)?,
+        chassis: text(MAX_CHASSIS)?,
+        slot: text(MAX_SLOT)?,
+    })
 }
 
 fn put_sequence(out: &mut Vec<u8>, sequence: Sequence) {

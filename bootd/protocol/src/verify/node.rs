@@ -319,7 +319,7 @@ impl Node {
             manifest,
             failed,
         }
-        .to_body();
+        .to_body(CURRENT_VERSION);
         self.send(Kind::Ask, exchange.nonce, &body);
     }
 
@@ -342,7 +342,11 @@ impl Node {
             total,
             text,
         };
-        self.send(Kind::Report, exchange.nonce, &report.to_body());
+        self.send(
+            Kind::Report,
+            exchange.nonce,
+            &report.to_body(CURRENT_VERSION),
+        );
     }
 
     fn send(&mut self, kind: Kind, nonce: Nonce, body: &[u8]) {

@@ -4,6 +4,7 @@ use boot_image::uki::{Parts, assemble};
 use bootd_protocol::digest::Digest;
 use bootd_protocol::manifest::{Manifest, is_clean_path};
 use bootd_protocol::modindex::Index;
+use bootd_protocol::smbios;
 use bootd_protocol::uki::Uki;
 use node_initramfs::{modules, rtnetlink};
 
@@ -78,6 +79,17 @@ pub(crate) fn module_index(data: &[u8]) {
     assert_eq!(Index::parse(&again).as_ref(), Ok(&index));
     let planned = modules::plan(&index, &[modalias], &["virtio_net"], &[]);
     assert!(planned.len() <= index.modules().len());
+}
+
+pub(crate) fn smbios(data: &[u8]) {
+    let slot = smbios::slot(data);
+    assert_eq!(smbios::meant(slot), slot);
+    let is_there = |it: &[u8]| it == slot.as_bytes();
+    assert!(slot.is_empty() || data.windows(slot.len()).any(is_there));
+    let text = String::from_utf8_lossy(data);
+    let meant = smbios::meant(&text);
+    assert!(text.contains(meant));
+    assert_eq!(smbios::meant(meant), meant);
 }
 
 pub(crate) fn rtnetlink(data: &[u8]) {

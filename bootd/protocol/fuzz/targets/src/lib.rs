@@ -11,7 +11,7 @@
 //! | `tftp` | clients and servers of TFTP |
 //! | `verify` | nodes and masters, keys of theirs included |
 //! | `http` | HTTP clients of bootd, the HTTP server of init |
-//! | `document` | manifests, boot images, module indexes, what the kernel answers |
+//! | `document` | manifests, boot images, module indexes, what board and kernel say |
 //! | `disk` | a disk that anybody may have written |
 //! | `composite` | composites, signatures, keys, release files |
 //! | `deb` | Debian packages, and the ELF files in them |
@@ -114,6 +114,8 @@ targets! {
     UKI_STUB = "uki_stub", document::uki_stub, 2 * MIB;
     /// The index of kernel modules, and what it says to load.
     MODULE_INDEX = "module_index", document::module_index, 64 * KIB;
+    /// What a board says of itself.
+    SMBIOS = "smbios", document::smbios, 16 * KIB;
     /// An answer of rtnetlink.
     RTNETLINK = "rtnetlink", document::rtnetlink, 16 * KIB;
     /// What is on a disk.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bootd_protocol::digest::Digest;
 use bootd_protocol::identity::{Arch, Firmware, Mac, SystemUuid};
-use bootd_protocol::verify::header::{Envelope, Header, Kind, Nonce, seal};
+use bootd_protocol::smbios::Smbios;
+use bootd_protocol::verify::header::{Drop, Envelope, Header, Kind, Nonce, seal};
 use bootd_protocol::verify::key::SecretKey;
 use bootd_protocol::verify::master::{Command, Gate, KnownNode, Master, Standing, Wanted, Wishes};
 use bootd_protocol::verify::message::{
@@ -28,10 +29,11 @@ impl Wishes for Catalog {
         let [.., last] = who.mac.0;
         let long = "n".repeat(if last & 4 == 0 { 4 } else { 300 });
         match last & 3 {
-            0 => Standing::Ignored,
+            0 => Standing::Ignored { reason: long },
             1 => Standing::Held {
                 name: (last & 8 != 0).then(|| long.clone()),
                 key: (last & 16 != 0).then(|| Box::new(key(1).public())),
+                enrol: last & 32 != 0,
                 reason: long,
             },
             _ => Standing::Known(Box::new(KnownNode {
@@ -95,7 +97,7 @@ pub(crate) fn master(data: &[u8]) {
             by_a_node(how, piece)
         };
         let result = master.handle_datagram(from, &datagram, &Catalog);
-        let (mut sent, mut commands) = (0, 0);
+        let (mut sent, mut commands, mut ignored) = (0, 0, false);
         while let Some(command) = master.next_command() {
             commands += 1;
             match command {
@@ -105,11 +107,16 @@ pub(crate) fn master(data: &[u8]) {
                     sent += datagram.len();
                 }
                 Command::Enrol(_) | Command::BindKey(_) | Command::Observe(_) => {}
+                Command::Ignored { .. } => ignored = true,
             }
         }
+        assert_eq!(result == Err(Drop::Ignored) && commands == 1, ignored);
         assert!(sent <= datagram.len(), "{sent} for {}", datagram.len());
         assert!(commands <= 4, "{commands} commands for one datagram");
-        assert!(result.is_ok() || commands == 0, "dropped, and yet");
+        assert!(
+            result.is_ok() || ignored || commands == 0,
+            "dropped, and yet"
+        );
     }
 }
 
@@ -132,17 +139,19 @@ fn by_a_node(how: u8, body: &[u8]) -> Vec<u8> {
         node: public.id(),
         nonce: [how; 16],
     };
-    check_bodies(&body);
+    check_bodies(&body, header.version);
     seal(&header, &body, QUESTION_LEN, &secret)
 }
 
 /// What is read is written as it was.
-fn check_bodies(body: &[u8]) {
-    if let Ok(ask) = Ask::from_body(body) {
-        assert_eq!(Ask::from_body(&ask.to_body()), Ok(ask));
+fn check_bodies(body: &[u8], version: u8) {
+    if let Ok(ask) = Ask::from_body(body, version) {
+        let again = Ask::from_body(&ask.to_body(version), version);
+        assert_eq!(again, Ok(ask));
     }
-    if let Ok(report) = Report::from_body(body) {
-        assert_eq!(Report::from_body(&report.to_body()), Ok(report));
+    if let Ok(report) = Report::from_body(body, version) {
+        let again = Report::from_body(&report.to_body(version), version);
+        assert_eq!(again, Ok(report));
     }
     if let Ok(receipt) = Receipt::from_body(body) {
         assert_eq!(Receipt::from_body(&receipt.to_body()), Ok(receipt));
@@ -218,7 +227,7 @@ fn by_a_master(how: u8, nonce: Nonce, body: &[u8]) -> Vec<u8> {
         nonce,
     };
     let body = &body[..body.len().min(MAX_LEN - 112)];
-    check_bodies(body);
+    check_bodies(body, CURRENT_VERSION);
     seal(&header, body, 0, &secret)
 }
 
@@ -232,7 +241,10 @@ fn config() -> Config {
             arch: Arch::X86_64,
             firmware: Firmware::Bios,
             key_is_kept: true,
-            product: "Standard PC".into(),
+            smbios: Smbios {
+                product: "Standard PC".into(),
+                ..Smbios::default()
+            },
         },
         trust: vec![key(2).public()],
         boot: 1,

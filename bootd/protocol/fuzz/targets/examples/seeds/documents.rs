@@ -121,12 +121,26 @@ fn tables() -> Vec<Seed> {
             "stars",
             [piece(&[b'a'; 60]), stars].concat(),
         ),
+        ("smbios", "blade", smbios()),
+        ("smbios", "text", b" Default string ".to_vec()),
         ("rtnetlink", "done", answer(0)),
         ("rtnetlink", "exists", answer(-17)),
         ("rtnetlink", "strange", answer(i32::MIN)),
     ];
     let seed = |(target, name, bytes): (_, &str, _)| (target, name.to_owned(), bytes);
     tables.map(seed).to_vec()
+}
+
+/// A system, two boards, the end.
+fn smbios() -> Vec<u8> {
+    [
+        b"\x01\x08\0\x01\x01\x02\0\0Maker\0Product\0\0".as_slice(),
+        b"\x20\x0b\0\x20\0\0\0\0\0\0\0\0\0",
+        b"\x02\x0f\0\x02\x01\x02\0\0\0\x09\x02\x03\0\x0a\0Maker\0Part Component\0\0",
+        b"\x02\x0f\x01\x02\x01\x02\0\0\0\x09\x03\x03\0\x0a\0Maker\0Board\0Slot 05\0\0",
+        b"\x7f\x04\0\x7f\0\0",
+    ]
+    .concat()
 }
 
 fn module_index() -> Vec<u8> {

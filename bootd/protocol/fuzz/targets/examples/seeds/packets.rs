@@ -301,6 +301,12 @@ fn verify() -> Vec<Seed> {
         datagram[48..48 + len].to_vec()
     };
     let mut seeds = Vec::new();
+    for (name, signed) in [("ask", 0x81), ("report", 0x83)] {
+        let mut body = body(&golden(&format!("verify-v2/{name}")));
+        body[37] = 2 + 8 + 32;
+        let steps = [vec![signed], piece(&body)].concat();
+        seeds.push(("verify_master", format!("{name}-2"), steps));
+    }
     for name in ["ask", "report"] {
         let datagram = golden(&format!("verify-v1/{name}"));
         let signed = if name == "ask" { 1 } else { 3 };
