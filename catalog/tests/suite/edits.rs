@@ -45,6 +45,25 @@ fn an_edit_is_seen_before_it_is_made() {
     assert_eq!(code, 3);
     let problem = "New problem: class web on x86_64: package site 1.0 needs base, which no package of the list is or provides: put one into the list";
     assert!(told.contains(problem), "{told}");
+    let moved = good(
+        at,
+        &[
+            "diff",
+            "UPDATE node SET hold = 1; INSERT INTO class (name) VALUES ('db'); UPDATE node SET class = 'db'",
+        ],
+    );
+    assert_eq!(moved, "Node n1: class web -> db, waits, and runs nothing.");
+    for (edit, expected) in [
+        ("ATTACH 'state/catalog.db' AS real", "not authorized"),
+        (
+            "BEGIN; DELETE FROM node",
+            "it begins a transaction and does not end it: add COMMIT",
+        ),
+    ] {
+        let (code, _, error) = catalog(at, &["diff", edit]);
+        assert_eq!(code, 1);
+        assert!(error.contains(expected), "{error}");
+    }
     let (code, _, error) = catalog(at, &["diff", "UPDATE node SET class = 'x'"]);
     assert_eq!(code, 1);
     assert!(error.contains("no class has this name"), "{error}");

@@ -529,3 +529,128 @@ fn what_was_good_outlives_the_master() {
     std::fs::write(dir.path().join("manifests/index.json"), "[{}]").unwrap();
     assert_eq!(kept.read().all().count(), 0);
 }
+
+/// What is wanted of n1 and of the others of its class.
+fn wanted(served: &Served, node: Option<&str>) -> Option<bootd_protocol::digest::Digest> {
+    let wanted = served.wanted("web", node, X86, Firmware::Uefi);
+    wanted.map(|it| it.digest)
+}
+
+#[test]
+fn a_row_that_makes_no_sense_takes_nothing_away() {
+    for edit in [
+        "UPDATE package_process SET argv = '[\"/bin/httpd\", 1]'",
+        "UPDATE package_process SET limits = '{\"nofile\": -1}'",
+        "UPDATE package_process SET env = CAST(x'5b2241ff225d' AS TEXT)",
+        "INSERT INTO package_relation (package_id, kind, relation) VALUES (3, 'needs', 'db (')",
+        "INSERT INTO package_relation (package_id, kind, relation) VALUES (3, 'provides', 'db (<< 3)')",
+        "UPDATE package_file SET path = CAST(x'2fff' AS TEXT) WHERE path = '/bin/www'",
+    ] {
+        let (_dir, catalog) = catalog();
+        let good = catalog.snapshot().unwrap();
+        let first = Served::first(&good);
+        sql(
+            &catalog,
+            &format!("PRAGMA ignore_check_constraints = ON; {edit}"),
+        );
+        let snapshot = catalog.snapshot().unwrap();
+        let second = first.next(&good, &snapshot);
+        assert_eq!(wanted(&second, None), wanted(&first, None), "{edit}");
+        let texts: Vec<String> = second.problems().iter().map(ToString::to_string).collect();
+        let row = "package base 1 has a row that makes no sense: see catalog check";
+        assert!(texts.iter().any(|it| it.contains(row)), "{edit}: {texts:?}");
+        assert!(texts.len() >= 2, "{edit}: {texts:?}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_spoil_their_row_alone() {
+    let (_dir, catalog) = catalog();
+    sql(
+        &catalog,
+        "INSERT INTO rule (name, class, product) VALUES ('odd', 'web', CAST(x'ff' AS TEXT));
+         INSERT INTO feature (scope, owner, feature) VALUES ('class', 'web', 'good');
+         UPDATE class SET reset_command = '[\"/bin/true\", 1]' WHERE name = 'web';",
+    );
+    let snapshot = catalog.snapshot().unwrap();
+    let texts: Vec<String> = snapshot.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(
+        texts[0].starts_with("class web: reset_command is not a JSON array"),
+        "{texts:?}"
+    );
+    assert!(
+        texts[1].starts_with("rule odd: a value in it cannot be read"),
+        "{texts:?}"
+    );
+    assert_eq!(snapshot.rules.len(), 1);
+    assert!(snapshot.classes["web"].features["good"]);
+}
+
+#[test]
+fn who_is_newly_set_apart_has_its_class_to_go_back_to() {
+    let (_dir, catalog) = two_classes();
+    let good = catalog.snapshot().unwrap();
+    let first = Served::first(&good);
+    sql(
+        &catalog,
+        "INSERT INTO package (name, version, arch) VALUES ('arm', '1', 'aarch64');
+         INSERT INTO node_package VALUES ('n1', 1, 'arm', '1');
+         INSERT INTO node (name, mac, class, arch, firmware)
+             VALUES ('db1', '52:54:00:00:00:09', 'back', 'x86_64', 'uefi');
+         INSERT INTO node_package VALUES ('db1', NULL, 'db', '1');",
+    );
+    let second = first.next(&good, &catalog.snapshot().unwrap());
+    assert_eq!(wanted(&second, Some("n1")), wanted(&first, None));
+    assert_eq!(wanted(&second, None), wanted(&first, None));
+    let back = |served: &Served, node| {
+        let wanted = served.wanted("back", node, X86, Firmware::Uefi);
+        wanted.map(|it| it.digest)
+    };
+    assert_eq!(back(&second, Some("db1")), back(&first, None));
+}
+
+#[test]
+fn who_needs_something_is_not_stopped_where_it_goes() {
+    let (_dir, catalog) = two_classes();
+    let good = catalog.snapshot().unwrap();
+    let first = Served::first(&good);
+    sql(&catalog, "DELETE FROM class WHERE name = 'back'");
+    let gone = catalog.snapshot().unwrap();
+    let second = first.next(&good, &gone);
+    assert_eq!(wanted(&second, None), wanted(&first, None));
+    let text = second.problems()[0].to_string();
+    assert!(
+        text.ends_with(
+            "which does not exist or has no manifest: class web on x86_64 keeps what it had"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn relations_for_one_processor_are_for_that_one() {
+    let (_dir, catalog) = catalog();
+    add(
+        &catalog,
+        "lib",
+        "1",
+        "5",
+        &[("provides", "codec (= 3)"), ("upgrades", "site (>= 9)")],
+    );
+    add(&catalog, "app", "1", "0", &[("needs", "codec (>= 3)")]);
+    assert!(
+        !problems(&catalog).is_empty(),
+        "lib is left out: it upgrades what is not there"
+    );
+    sql(
+        &catalog,
+        "UPDATE package_relation SET for_arch = 'aarch64' WHERE kind = 'upgrades'",
+    );
+    assert_eq!(problems(&catalog), [""; 0]);
+    sql(
+        &catalog,
+        "UPDATE package_relation SET for_arch = 'aarch64' WHERE kind = 'provides'",
+    );
+    assert!(problems(&catalog)[0].contains("needs codec (>= 3)"));
+}
