@@ -268,6 +268,10 @@ impl Tree<'_> {
             path: from.to_owned(),
             source,
         };
+        // A pipe would wait for ever, a device might never end.
+        if !fs::metadata(from).map_err(read)?.is_file() {
+            return Err(TreeError::Kind(from.to_owned()));
+        }
         let file = fs::File::open(from).map_err(read)?;
         if file.metadata().map_err(read)?.len() > facts::LARGEST {
             return Ok((Content::Regular(self.blobs.put(file)?), Facts::default()));
@@ -404,25 +408,30 @@ fn mode(text: Option<&str>, path: &str) -> Result<Option<u32>, TreeError> {
     mode.ok_or_else(wrong).map(Some)
 }
 
-/// Whether `path` fits `pattern`: `*` stands for any text without `/`, `**` for any text.
+/// Whether `path` fits `pattern`: `*` stands for any text without `/`, `**` for any text. Takes as
+/// long as the two are long, multiplied.
 pub(super) fn fits(pattern: &str, path: &str) -> bool {
-    let Some(star) = pattern.find('*') else {
-        return pattern == path;
-    };
-    let (head, rest) = pattern.split_at(star);
-    let Some(tail) = path.strip_prefix(head) else {
-        return false;
-    };
-    let (rest, any) = match rest.strip_prefix("**") {
-        Some(rest) => (rest, true),
-        None => (&rest[1..], false),
-    };
-    let ends = tail
-        .char_indices()
-        .map(|(at, _)| at)
-        .chain([tail.len()])
-        .take_while(|at| any || !tail[..*at].contains('/'));
-    ends.into_iter().any(|at| fits(rest, &tail[at..]))
+    let path = path.as_bytes();
+    // Where in the path the pattern so far may end.
+    let mut ends = vec![false; path.len() + 1];
+    ends[0] = true;
+    let mut rest = pattern.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if *first == b'*' {
+            let any = after.first() == Some(&b'*');
+            rest = if any { &after[1..] } else { after };
+            for (at, byte) in path.iter().enumerate() {
+                ends[at + 1] |= ends[at] && (any || *byte != b'/');
+            }
+        } else {
+            rest = after;
+            for (at, byte) in path.iter().enumerate().rev() {
+                ends[at + 1] = ends[at] && byte == first;
+            }
+            ends[0] = false;
+        }
+    }
+    ends.last().copied().unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -441,8 +450,17 @@ mod tests {
             ("**/*.mo", "/usr/share/locale/de/x.mo", true),
             ("**.so.*", "/lib/libc.so.6", true),
             ("/*", "/é", true),
+            ("", "", true),
+            ("**", "", true),
+            ("a", "", false),
         ] {
             assert_eq!(fits(pattern, path), expected, "{pattern} {path}");
         }
+        let long = "a".repeat(200);
+        assert!(!fits(
+            &"**a".repeat(30).replace("**a", "**a**a"),
+            &long[..50]
+        ));
+        assert!(!fits("/**a**a**a**a**a**a**a**b", &format!("/{long}")));
     }
 }
