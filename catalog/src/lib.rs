@@ -8,12 +8,14 @@
 //! |---|---|
 //! | [`store`] | the state directory: created, opened, refused when made by a newer version |
 //! | [`composite`] | a release in one signed file: made, checked, installed |
+//! | [`elf`] | what an ELF file says of itself; the libraries that a tree's programs need |
+//! | [`signature`] | the change signature of a module: has it changed in substance? |
 //! | [`schema`] | the tables, their version, and whether somebody changed them |
 //! | [`blobs`] | content-addressed files, checked before they are served |
 //! | [`snapshot`] | the whole catalog in memory, without SQLite: what bootd decides from |
-//! | [`select`] | from a snapshot: the manifest of a class |
+//! | [`select`] | from a snapshot: what a node gets, and why |
 //! | [`identify`] | from a snapshot: which node a machine is, or which rule takes it in |
-//! | [`served`] | the manifests in force: the last good one of every class |
+//! | [`served`] | the manifests in force: the last good one of every class, kept over a restart |
 //! | [`version`], [`relation`] | versions in order, and what packages say about each other |
 //! | [`watch`] | has somebody edited the catalog? |
 //! | [`orders`] | orders to many nodes, written |
@@ -23,8 +25,6 @@
 //! | `upgrade` | a database of an older version becomes one of this version |
 //! | [`state`] | `state.db`: leases, presence, events |
 //! | [`keys`] | the master's key |
-//! | [`elf`] | what an ELF file says of itself; the libraries that a tree's programs need |
-//! | [`signature`] | the change signature of a module: has it changed in substance? |
 
 pub mod blobs;
 pub mod composite;

@@ -162,7 +162,7 @@ impl Served {
 
     fn of(
         everybody: &BTreeMap<Who, Subject<'_>>,
-        entries: BTreeMap<Who, Entry>,
+        mut entries: BTreeMap<Who, Entry>,
         mut problems: Vec<Problem>,
     ) -> Served {
         problems.sort();
@@ -176,7 +176,7 @@ impl Served {
             served.by_node.entry(node.clone()).or_default();
         }
         let mut notes = BTreeSet::new();
-        for (who, entry) in &entries {
+        for (who, entry) in &mut entries {
             let slots = match &who.node {
                 Some(node) => served.by_node.entry(node.clone()),
                 None => served.by_class.entry(who.class.clone()),
@@ -188,6 +188,7 @@ impl Served {
                 .by_digest
                 .entry(digest)
                 .or_insert_with(|| Arc::clone(&entry.encoded));
+            entry.encoded = Arc::clone(shared);
             slots
                 .or_default()
                 .insert((who.arch, who.firmware), Arc::clone(shared));
@@ -289,9 +290,7 @@ impl Entry {
             notes: selection.notes.clone().into(),
         })
     }
-}
 
-impl Entry {
     /// The same, when something else is wished.
     fn outdated(&self) -> Self {
         Entry {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bootd_protocol::digest::Digest;
@@ -14,7 +15,7 @@ use crate::composite::archive::Archive;
 use crate::composite::commit;
 use crate::composite::install::{InstallError, Item};
 use crate::error::{Error, Result};
-use crate::served::{Served, Who};
+use crate::served::{Encoded, Served, Who};
 use crate::snapshot::{self, Install, Node, Problem, Snapshot};
 use crate::store::Catalog;
 
@@ -149,26 +150,21 @@ impl Trial {
 }
 
 fn changes(old: &Served, new: &Served, after: &Snapshot) -> Vec<Change> {
-    let of = |served: &Served, who: &Who| {
+    let wanted = |served: &Served, who: &Who| {
         let node = who.node.as_deref();
         let wanted = served.wanted(&who.class, node, who.arch, who.firmware);
-        wanted.and_then(|it| Some((it.digest, it.manifest().ok()?)))
-    };
-    let digest = |served: &Served, who: &Who| {
-        let node = who.node.as_deref();
-        let wanted = served.wanted(&who.class, node, who.arch, who.firmware);
-        wanted.map(|it| it.digest)
+        wanted.map(Arc::clone)
     };
     let everybody: BTreeSet<&Who> = old.all().chain(new.all()).map(|(who, _)| who).collect();
     let mut changes = Vec::new();
     for who in everybody {
-        let is_same = digest(old, who) == digest(new, who);
-        if is_same {
+        let (old, new) = (wanted(old, who), wanted(new, who));
+        let digest = new.as_ref().map(|it| it.digest);
+        if digest == old.as_ref().map(|it| it.digest) {
             continue;
         }
-        let (old, new) = (of(old, who), of(new, who));
-        let digest = new.as_ref().map(|it| it.0);
-        let (old, new) = (old.map(|it| it.1), new.map(|it| it.1));
+        let whole = |it: Option<Arc<Encoded>>| it.and_then(|it| it.manifest().ok());
+        let (old, new) = (whole(old), whole(new));
         changes.push(Change {
             who: who.clone(),
             nodes: nodes_of(who, after),
