@@ -1,9 +1,14 @@
 //! The master's side: knows who asks, compares, answers once.
 
+mod counters;
+mod judge;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use self::counters::Counters;
+use self::judge::{Fit, fit, in_version_1, judge, test};
 use super::QUESTION_LEN;
 use super::header::{Drop, Envelope, Header, Kind, seal};
 use super::key::{KeyId, PublicKey, SecretKey};
@@ -161,51 +166,6 @@ pub enum Fact {
         /// The key that is bound to the node.
         bound: Option<PublicKey>,
     },
-}
-
-/// Datagrams counted by fate.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// All that came.
-    pub received: u64,
-    /// Those that were answered.
-    pub answered: u64,
-    /// Of these, reports.
-    pub reports: u64,
-    dropped: [u64; DROPS.len()],
-}
-
-const DROPS: [Drop; 9] = [
-    Drop::Garbage,
-    Drop::Malformed,
-    Drop::Version,
-    Drop::Kind,
-    Drop::Signature,
-    Drop::Replayed,
-    Drop::Unasked,
-    Drop::PastEpoch,
-    Drop::Ignored,
-];
-
-impl Counters {
-    /// How many were dropped for `reason`.
-    #[must_use]
-    pub fn dropped(&self, reason: Drop) -> u64 {
-        self.by_reason()
-            .find(|(it, _)| *it == reason)
-            .map_or(0, |(_, count)| count)
-    }
-
-    /// Every reason with its count.
-    pub fn by_reason(&self) -> impl Iterator<Item = (Drop, u64)> + '_ {
-        DROPS.into_iter().zip(self.dropped.iter().copied())
-    }
-
-    fn drop(&mut self, reason: Drop) {
-        for (it, count) in DROPS.iter().zip(&mut self.dropped) {
-            *count += u64::from(*it == reason);
-        }
-    }
 }
 
 /// The machine.
@@ -560,98 +520,5 @@ impl Message {
             Message::Ask(ask) => ask.identity,
             Message::Report(report) => report.identity,
         }
-    }
-}
-
-/// How the key of a datagram fits the node it speaks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Fit {
-    /// It is the one that is bound.
-    Bound,
-    /// None is bound: this one is now.
-    New,
-    /// None is bound, and this one is not kept yet: it may speak, but is not bound and so not
-    /// counted, as anybody can make as many of them as they like.
-    Passing,
-    /// It is not for this node; why, for people.
-    Refused(String),
-}
-
-fn fit(node: &KnownNode, identity: &Identity) -> Fit {
-    let name = &node.name;
-    match node.key {
-        Some(bound) if bound == identity.key => Fit::Bound,
-        Some(_) => Fit::Refused(format!(
-            "another key is bound; to let this one in: UPDATE node SET public_key=NULL WHERE name='{name}'"
-        )),
-        None if !node.keys_are_open => {
-            Fit::Refused(format!("key waits for approval: catalog approve {name}"))
-        }
-        None if identity.key_is_kept => Fit::New,
-        None => Fit::Passing,
-    }
-}
-
-/// Compares what a node has with what it should have.
-fn judge(ask: &Ask, node: &KnownNode, http_port: u16, gate: impl FnOnce() -> Gate) -> Verdict {
-    let has_something = ask.manifest != Digest::NONE;
-    let (action, reason) = match &node.wanted {
-        Ok(wanted) if wanted.in_ram => (test(wanted, http_port), String::new()),
-        Ok(wanted) if wanted.manifest == ask.manifest => match gate() {
-            Gate::Open => (Action::Run, String::new()),
-            Gate::Shut(why) => (
-                Action::Hold {
-                    retry_after: HOLD_RETRY_SECS,
-                },
-                why,
-            ),
-            Gate::Restart(why) => (Action::Restart, why),
-        },
-        Ok(wanted) if wanted.manifest == ask.failed && has_something => {
-            let failed = wanted.manifest.short();
-            (
-                Action::Run,
-                format!("manifest {failed} did not boot here; staying with what runs"),
-            )
-        }
-        Ok(Wanted { manifest, size, .. }) => {
-            let install = Action::Install {
-                manifest: *manifest,
-                size: *size,
-                http_port,
-            };
-            (install, String::new())
-        }
-        Err(why) if has_something => (Action::Run, format!("no new manifest: {why}")),
-        Err(why) => (
-            Action::Hold {
-                retry_after: HOLD_RETRY_SECS,
-            },
-            format!("no manifest: {why}"),
-        ),
-    };
-    Verdict {
-        action,
-        hostname: node.name.clone(),
-        reason,
-    }
-}
-
-fn test(wanted: &Wanted, http_port: u16) -> Action {
-    Action::Test {
-        manifest: wanted.manifest,
-        size: wanted.size,
-        http_port,
-    }
-}
-
-/// What a node of version 1 does that can neither restart nor test: it runs what it has.
-fn in_version_1(ask: &Ask) -> Action {
-    if ask.manifest == Digest::NONE {
-        Action::Hold {
-            retry_after: HOLD_RETRY_SECS,
-        }
-    } else {
-        Action::Run
     }
 }
